@@ -1,0 +1,54 @@
+/* gemm.h - matrix products under the numerics contract (docs/numerics.md).
+ *
+ * C[m, n] (+)= sum over k of A[m, k] * B[k, n]
+ *
+ *   GEMM_F32   f32 operands; each C element is ONE chain of fused multiply-adds, k ascending,
+ *              starting from 0 or, with `accumulate`, from the old C.
+ *   GEMM_BF16  A and B rounded to bf16 (nearest even), C in f32; per 32 k an even chain and an
+ *              odd chain, then acc += even + odd: what an AMX tile does. K tails are zeros.
+ *   GEMM_F64   f64 operands, portable only: the truth for gradient checks.
+ *
+ * The bits of C depend neither on tier, nor on thread count, nor on the other rows of A: splitting
+ * M or N changes nothing, and splitting K in order with `accumulate` changes nothing (bf16: at
+ * multiples of 32).
+ *
+ * B may be packed ahead (weights: once per optimiser step). The packed layout is opaque.
+ */
+#ifndef FATHOM_KERNELS_GEMM_H
+#define FATHOM_KERNELS_GEMM_H
+
+#include "base/memory.h"
+
+#include <stdint.h>
+
+typedef enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F64 } gemm_type;
+
+/* A packed B[k, n]; the memory (64-byte aligned, packed_bytes) belongs to the caller. */
+typedef struct packed_matrix {
+    gemm_type type;
+    int64_t n, k;
+    void *data; /* NULL = absent */
+} packed_matrix;
+size_t packed_bytes(gemm_type type, int64_t n, int64_t k);
+/* Packs src (f32; f64 for GEMM_F64) with B[k][n] = src[n * stride_n + k * stride_k]; one of the
+ * strides is 1. Uses the pool. */
+void gemm_pack(packed_matrix *to, const void *src, int64_t stride_n, int64_t stride_k);
+
+typedef struct gemm_call {
+    gemm_type type;
+    int64_t m, n, k; /* any >= 0; k = 0 clears C or leaves it */
+    const void *a;   /* f32 or f64; element [m][k] at a[m * a_stride_m + k * a_stride_k] */
+    int64_t a_stride_m, a_stride_k; /* one of them is 1 */
+    const packed_matrix *b; /* or NULL, then b_raw is packed on the way: */
+    const void *b_raw;      /* B[k][n] = b_raw[n * b_stride_n + k * b_stride_k] */
+    int64_t b_stride_n, b_stride_k;
+    void *c; /* f32 or f64, C[m][n] at c[m * ldc + n] */
+    int64_t ldc;
+    bool accumulate;
+} gemm_call;
+/* Threads come from the pool. Can fail only for lack of scratch memory. */
+status gemm(const gemm_call *call) MUST_CHECK;
+/* Independent products (the experts of a layer) as one job. */
+status gemm_grouped(const gemm_call *calls, int n_calls) MUST_CHECK;
+
+#endif
