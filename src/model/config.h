@@ -1,0 +1,45 @@
+/* config.h - what a model is: the numbers of a Hugging Face config.json.
+ *
+ * Families: MODEL_LLAMA is the dense decoder with grouped-query attention (Llama shape: RMSNorm,
+ * RoPE in halves, SwiGLU); MODEL_DEEPSEEK_V3 adds MLA and mixture of experts. Field names are those
+ * of the published configs. The f- presets and their counted parameters: presets.h.
+ */
+#ifndef FATHOM_MODEL_CONFIG_H
+#define FATHOM_MODEL_CONFIG_H
+
+#include "base/json.h"
+
+#include <stdint.h>
+
+typedef enum model_family { MODEL_LLAMA, MODEL_DEEPSEEK_V3 } model_family;
+
+typedef struct model_config {
+    model_family family;
+    int64_t vocab_size, d_model, n_layer, d_ff;   /* hidden_size, num_hidden_layers, intermediate_size */
+    int n_head, n_kv_head, head_dim;              /* head_dim: dense family */
+    int64_t max_position;                         /* max_position_embeddings: context length */
+    double rms_norm_eps, rope_theta, init_std;
+    bool tied;                                    /* tie_word_embeddings */
+    /* deepseek */
+    int q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;
+    int n_expert, n_shared_expert, n_expert_used; /* n_routed_experts, ..., num_experts_per_tok */
+    int64_t d_expert;                             /* moe_intermediate_size */
+    int first_k_dense, n_group, topk_group;
+    bool norm_topk_prob, sigmoid;                 /* scoring_func */
+    double routed_scaling_factor, balance_alpha;  /* aux_loss_alpha */
+    int n_mtp;                                    /* num_nextn_predict_layers, 0 or 1 */
+    int bos_id, eos_id;                           /* -1 = none */
+} model_config;
+
+/* Every relation between the numbers; the message names the first that does not hold. */
+status model_config_check(const model_config *c, const char *where) MUST_CHECK;
+status model_config_from_json(model_config *c, const json_t *object, const char *where) MUST_CHECK;
+status model_config_to_json(const model_config *c, json_t **out) MUST_CHECK;
+/* Parameters by formula (architecture notes 3); `active` counts n_expert_used experts. */
+int64_t model_config_parameters(const model_config *c, int64_t *active);
+/* Training FLOPs per token at context T (architecture notes 3.1): 6 N_mm + 3 L H (n+r+v) T. */
+double model_config_flops_per_token(const model_config *c, int64_t context);
+/* KV values per token over all layers as cached. */
+int64_t model_config_kv_values(const model_config *c);
+
+#endif

@@ -1,0 +1,61 @@
+/* model.h - a decoder: configuration, parameters, and one forward for training and inference.
+ *
+ *     model m;
+ *     TRY(model_init(&m, &config, DTYPE_F32));      // describes and allocates the parameters
+ *     param_set_initialise(&m.params, seed);        // or model_load
+ *     ...
+ *     TRY(model_forward(&m, &t, &batch, &result));  // t: a tape on m.params
+ *     TRY(tape_backward(&t));
+ *
+ * Life: run. One thread calls at a time; kernels use the pool inside. What it does not do: batching,
+ * caches' memory, sampling (infer/), optimiser (train/), files beyond names (names.h).
+ */
+#ifndef FATHOM_MODEL_MODEL_H
+#define FATHOM_MODEL_MODEL_H
+
+#include "model/config.h"
+#include "model/view.h"
+
+typedef struct model_layer { /* NULL where the family has none */
+    param *input_norm, *post_norm;
+    /* dense attention: qkv [(H + 2 Hk) hd, d]; MLA: qkv_a [qr + kr + r, d] (or q and kv_a) */
+    param *qkv, *q_a_norm, *q_b, *kv_a_norm, *kv_b, *o;
+    param *gate_up, *down;               /* dense: [2f, d], [d, f] */
+    param *router, *router_bias;         /* [E, d], [E] */
+    param *expert_gate_up, *expert_down; /* [E, 2fe, d], [E, d, fe] */
+    param *shared_gate_up, *shared_down; /* shared experts as one MLP of width S fe */
+    int choice;                          /* slot of routing choices, -1 if dense */
+    int64_t *counts;                     /* [E] tokens routed since model_counts_clear */
+} model_layer;
+
+typedef struct model {
+    model_config config;
+    param_set params;
+    param *embedding, *norm, *head; /* head == embedding when tied */
+    model_layer *layers;            /* n_layer, then n_mtp more */
+    param *mtp_embed_norm, *mtp_hidden_norm, *mtp_project, *mtp_norm;
+    arena memory;
+} model;
+
+/* real: DTYPE_F32, or DTYPE_F64 for gradient checks. */
+status model_init(model *m, const model_config *c, dtype real) MUST_CHECK;
+void model_clear(model *m);
+status model_forward(model *m, tape *t, const model_batch *batch, model_result *result) MUST_CHECK;
+
+int model_n_choices(const model *m);
+void model_counts_clear(model *m);
+/* Aux-loss-free balance: bias += gamma * sign(mean(count) - count), per routed layer (1.5). */
+void model_balance(model *m, double gamma);
+
+/* Elements per token and layer in the cache: k, shared, v rows. */
+typedef struct kv_shape {
+    int64_t k, shared, v;
+} kv_shape;
+kv_shape model_kv_shape(const model *m);
+
+/* Saves masters as Hugging Face tensors, F32 / loads F32, F16 or BF16 ones; every tensor must be
+ * there with its shape (F_TENSOR_MISSING, F_SHAPE name it), extra ones are an error. */
+status model_save(const model *m, const char *path) MUST_CHECK;
+status model_load(model *m, const char *path) MUST_CHECK;
+
+#endif
