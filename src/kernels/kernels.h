@@ -94,6 +94,9 @@ typedef struct attention_call {
      * only rows below n_keys are read. */
     const void *const *k_block, *const *shared_block, *const *v_block;
     int64_t ldk, lds, ldv, n_keys;
+    /* Elements from one KV head to the next inside a row of k and v; 0 = dense (qk_dim, v_dim). MLA's
+     * kv_b output holds [n | v] per head, so both are qk_dim + v_dim there. */
+    int64_t k_head_stride, v_head_stride;
     void *out; /* [rows, n_head, v_dim], leading dimension ldo */
     int64_t ldo;
     void *lse; /* [rows, n_head] real: logsumexp for backward, NULL if not wanted */
@@ -107,6 +110,7 @@ typedef struct attention_gradient {
     int64_t lddq;
     void *dk, *dshared, *dv; /* [n_keys, ...] contiguous in position, rows lddk/ldds/lddv apart */
     int64_t lddk, ldds, lddv;
+    int64_t dk_head_stride, dv_head_stride; /* 0 = dense */
 } attention_gradient;
 /* calls[i].out and lse hold the forward results. */
 status attention_backward(const attention_call *calls, const attention_gradient *grads,
