@@ -53,8 +53,8 @@ typedef struct loader_slot {
     int32_t *ids;        /* inputs */
     int32_t *target;     /* next token, -1 where it is not to be predicted */
     int32_t *next_id;    /* token t+1 whether or not it is a target (input of MTP); 0 past the end */
-    int32_t *target_mtp; /* token t+2 of the same document, -1 if it has none or lies past the
-                            row's last target */
+    int32_t *target_mtp; /* token t+2 if t, t+1 and t+2 are of one document, else -1; masked where
+                            the stride masks target */
     int32_t *first;      /* row index of the first token of the same document */
 } loader_slot;
 status loader_row(loader *l, int64_t index, const loader_slot *slot) MUST_CHECK;
