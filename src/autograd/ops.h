@@ -55,7 +55,8 @@ typedef struct attention_shape {
  * -> [n, n_head * v_dim] */
 var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layout *layout,
                   const attention_shape *shape);
-/* The same with keys in pages of ATTENTION_BLOCK positions (inference only; not recorded). Pages of
+#define KEY_PAGE 64 /* positions in a page of keys: the attention block of docs/numerics.md */
+/* The same with keys in pages of KEY_PAGE positions (inference only; not recorded). Pages of
  * sequence s: k_page[s][position / 64], rows dense: k [n_kv_head * qk_dim], shared [shared_dim],
  * v [n_kv_head * v_dim]. Unwritten rows hold finite values. */
 typedef struct key_pages {
