@@ -1,0 +1,54 @@
+/* plan.h - what a training run will take, before it takes it: memory by class, disk, time.
+ *
+ *     train_plan p;
+ *     TRY(plan_make(&settings, 3.0, &p));   // 3.0: seconds to measure speed; 0 = estimate
+ *     TRY(plan_check(&p));                  // F_NO_MEMORY or F_DISK_FULL with remedies
+ *     plan_print(stdout, &p);
+ *
+ * Memory is counted, not guessed: parameters from the model, lanes from the binary tree, packed
+ * copies from the product types in use, activations by a dry tape (all ops allocate, none
+ * computes). Measured against the peak resident set afterwards (tests/train/test_plan.c).
+ *
+ * The time of a plan is a measurement of a few real steps on a throw-away model, scaled up.
+ */
+#ifndef FATHOM_TRAIN_PLAN_H
+#define FATHOM_TRAIN_PLAN_H
+
+#include "train/train.h"
+
+#include "base/json.h"
+
+#include <stdio.h>
+
+typedef struct train_plan {
+    model_config model;
+    char model_name[64];
+    int64_t parameters, active;
+    int64_t batch_tokens, seq_len, steps;
+    int64_t tokens, corpus_tokens;  /* of the run; of the training split */
+    int threads;
+    char tier[16];                  /* of the kernels */
+    bool bf16;
+    int micro_batch, lanes;
+    /* bytes */
+    int64_t weights, gradients, optimiser, packed, activations, other, memory, memory_free;
+    int64_t without_recompute, with_recompute, half_batch; /* activations of the remedies */
+    int64_t checkpoint, checkpoints, disk, disk_free; /* one; how many at most; both multiplied */
+    /* time */
+    double tokens_per_second, seconds, seconds_low, seconds_high;
+    bool measured;
+    double measured_seconds;
+} train_plan;
+
+/* Settings are checked first. measure_seconds > 0: trains that long on random weights. */
+status plan_make(const train_settings *s, double measure_seconds, train_plan *p) MUST_CHECK;
+/* F_NO_MEMORY / F_DISK_FULL when it does not fit; the fix names two remedies with their numbers. */
+status plan_check(const train_plan *p) MUST_CHECK;
+void plan_print(FILE *out, const train_plan *p);
+json_t *plan_json(const train_plan *p); /* NULL when out of memory */
+
+/* Tokens per second of whole steps (forward, backward, update) of these settings, measured for
+ * about `seconds` on random weights and the real data. */
+status train_measure(const train_settings *s, double seconds, double *tokens_per_second) MUST_CHECK;
+
+#endif

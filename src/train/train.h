@@ -1,0 +1,141 @@
+/* train.h - from settings to a trained model in a run folder.
+ *
+ *     train_settings s;
+ *     train_settings_defaults(&s);
+ *     TRY(train_recipe_apply(&s, "shakespeare-char"));     // or fill the fields yourself
+ *     s.run = "runs/one", s.input = "input.txt";
+ *     train_result r;
+ *     TRY(train_run(&s, &r));                              // the same call again continues it
+ *     printf("%.4f nats after %lld steps\n", r.val_loss, (long long)r.steps);
+ *
+ * Nouns. A run is a folder: config.ini (the settings as resolved; it wins on reruns), plan.json,
+ * env.json, metrics.jsonl, samples.jsonl, log.txt, checkpoints/ (checkpoint.h) and model/, the best
+ * model so far. A step is one update from one global batch: batch_tokens / seq_len rows. The batch
+ * is cut into grad_lanes contiguous lanes; a lane is walked in micro-batches; lanes are summed by a
+ * fixed binary tree (lanes.c).
+ *
+ * Laws (tested bitwise). The weights after step N do not depend on the number of threads, on
+ * recomputing blocks, on when checkpoints are written, on validation and samples, or on how often
+ * and where the run was killed and started again. Whatever else decides them is in config.ini.
+ *
+ * Life: everything lives inside train_run. It starts no pool (kernels use the one that runs),
+ * installs no signal handlers (the caller does: interrupt_install) and prints nothing on standard
+ * output; the progress line and the log go to standard error and log.txt.
+ *
+ * What it does not do: text generation (the caller lends sample_fn), tasks and baselines (eval/).
+ */
+#ifndef FATHOM_TRAIN_TRAIN_H
+#define FATHOM_TRAIN_TRAIN_H
+
+#include "base/hash.h"
+#include "model/model.h"
+
+typedef enum lr_schedule { SCHEDULE_WSD, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } lr_schedule;
+typedef enum train_precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 } train_precision;
+typedef enum resume_mode {
+    RESUME_AUTO, /* continue if the run folder holds a run, else begin */
+    RESUME_NO,   /* begin again; what the folder held of a run is removed */
+    RESUME_MUST, /* continue, or F_MISSING */
+} resume_mode;
+
+/* Writes what the model makes of `prompt`; *text is the continuation (mem_free). */
+typedef status sample_fn(void *context, model *m, const char *prompt, char **text);
+
+typedef struct train_settings {
+    /* where from, where to */
+    const char *run;    /* run folder; made if missing */
+    const char *data;   /* dataset: folder with data.json, tokenizer.json and shards; or */
+    const char *input;  /* one file taken as bytes: vocabulary 256, last 10 % validated whole */
+    const char *preset; /* recipe these settings came from, for the record; NULL */
+
+    /* model: a size of presets.h, then each number that is not 0 replaces the size's own.
+     * vocab_size 0 = that of the data; context 0 = seq_len or the size's, whichever is more. */
+    const char *model; /* "f-1m" ... or "dense" (every number below needed) */
+    int64_t vocab_size, d_model, n_layer, d_ff, d_expert, context;
+    int n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_shared_expert, n_mtp;
+    double init_std;
+    bool tied; /* "dense" only: the f- sizes say it themselves */
+
+    /* how long: exactly one of max_steps, tokens, minutes is needed; minutes and tokens become
+     * max_steps before step 1 (train_fix_steps) */
+    int64_t max_steps;
+    int64_t tokens;
+    double minutes;
+    int64_t schedule_steps; /* where the learning-rate schedule ends; 0 = max_steps */
+
+    /* batch */
+    int64_t seq_len, batch_tokens;
+    int grad_lanes;  /* parts of the batch with gradients of their own, summed by a fixed tree */
+    int micro_batch; /* rows of one forward; 0 = chosen once by memory and recorded */
+
+    /* optimiser (optimiser.h) */
+    double learning_rate, min_learning_rate; /* peak; floor of the decay */
+    int64_t warmup_steps;
+    lr_schedule schedule;
+    double decay_share; /* wsd: last part of the schedule that decays */
+    double beta1, beta2, epsilon, weight_decay, grad_clip;
+    double balance_rate; /* gamma of the router bias */
+    double mtp_weight;   /* lambda of the MTP loss */
+    train_precision precision;
+    bool recompute; /* keep only block inputs, run blocks again in backward */
+    uint64_t seed;
+
+    /* looking and saving; none of it changes the weights. 0 = never, but the end always is seen
+     * and saved */
+    int64_t eval_every, sample_every;
+    int64_t eval_tokens; /* cap of validation targets; 0 = the whole split */
+    const char *sample_prompt;
+    int64_t save_every_steps;
+    double save_every_seconds;
+
+    /* control */
+    resume_mode resume;
+    bool accept_changes; /* resume although learning rate, batch or the like changed */
+    const char *label;   /* of the progress line; NULL = "train" */
+    sample_fn *sample;   /* NULL = no samples */
+    void *sample_context;
+    double disk_wait_seconds; /* how long a checkpoint waits for a full disk; 0 = 600 */
+} train_settings;
+
+void train_settings_defaults(train_settings *s);
+
+/* Recipes: settings that name a model size. NULL past the end. */
+const char *train_recipe_name(int i);
+const char *train_recipe_about(int i);
+const char *train_recipe_text(const char *name); /* as INI; NULL if unknown */
+status train_recipe_apply(train_settings *s, const char *name) MUST_CHECK;
+
+/* Settings as the sections [train] and [model] of an INI file, and back. Strings read live as long
+ * as `strings`. Unknown keys and bad values are errors with file and line. */
+status train_settings_write(const train_settings *s, const char *path) MUST_CHECK;
+status train_settings_read(train_settings *s, const char *path, arena *strings) MUST_CHECK;
+
+/* Checks every relation, resolves the model for data of `vocab_size` tokens, and fixes what was
+ * left open (0) except steps. All complaints in one report. */
+status train_settings_check(train_settings *s, int64_t vocab_size, model_config *model) MUST_CHECK;
+/* Turns minutes or tokens into max_steps. `tokens_per_second`: plan.h's train_measure; only read
+ * when minutes decide. A tenth of the minutes is left for validation, samples and saving. */
+void train_fix_steps(train_settings *s, int64_t steps_done, double tokens_per_second);
+
+typedef struct train_result {
+    int64_t steps, tokens;   /* of the whole run, resumed parts included */
+    double seconds;          /* of training, all parts together */
+    double first_loss, train_loss; /* nats per token of the first and the last step */
+    double val_loss, val_bpb;      /* last validation: nats per token, bits per byte */
+    double best_val_loss;
+    int64_t best_step;
+    int64_t skipped;         /* steps without update: gradient not finite */
+    int64_t resumed_from;    /* step, -1 = began fresh */
+    bool already_done;       /* nothing was left to do */
+    sha256_hex weights;      /* of all masters in registration order */
+    double tokens_per_second; /* of this part, steps only */
+    int64_t peak_bytes;      /* peak resident set */
+} train_result;
+
+/* Trains. F_INTERRUPTED and F_STOPPED come after a checkpoint was written and `r` filled. */
+status train_run(const train_settings *s, train_result *r) MUST_CHECK;
+
+/* Learning rate of step t (0 = first update), a pure function. */
+double train_learning_rate(const train_settings *s, int64_t t);
+
+#endif
