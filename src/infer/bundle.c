@@ -1,0 +1,94 @@
+/* bundle.c - finds and opens a model folder.
+ *
+ * A run folder holds model/ (the best checkpoint so far) and checkpoints/step-N; a run that was
+ * interrupted before its first evaluation has only the latter, so the newest one with a MANIFEST
+ * (which is written last) is taken.
+ */
+#include "infer/infer.h"
+
+#include "base/file.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool has_model(const char *folder) {
+    char path[PATH_SIZE];
+    return path_join(path, folder, "config.json") == STATUS_OK && path_exists(path);
+}
+
+/* The newest whole checkpoint below `run`, or "" if there is none. */
+static status newest_checkpoint(char out[PATH_SIZE], const char *run) {
+    char folder[PATH_SIZE], manifest[PATH_SIZE], candidate[PATH_SIZE];
+    out[0] = '\0';
+    TRY(path_join(folder, run, "checkpoints"));
+    if (!path_is_folder(folder)) return STATUS_OK;
+    char **names;
+    int n;
+    TRY(folder_list(folder, &names, &n));
+    int64_t best = -1;
+    status s = STATUS_OK;
+    for (int i = 0; i < n && s == STATUS_OK; i++) {
+        if (strncmp(names[i], "step-", 5) != 0) continue;
+        char *end;
+        long long step = strtoll(names[i] + 5, &end, 10);
+        if (end == names[i] + 5 || *end != '\0' || step <= best) continue;
+        if ((s = path_join(candidate, folder, names[i])) != STATUS_OK) break;
+        if ((s = path_join(manifest, candidate, "MANIFEST")) != STATUS_OK) break;
+        if (!path_exists(manifest)) continue;
+        best = step;
+        memcpy(out, candidate, PATH_SIZE);
+    }
+    folder_list_free(names, n);
+    return s;
+}
+
+status bundle_find(char out[PATH_SIZE], const char *path) {
+    if (has_model(path)) return path_join(out, path, ".");
+    TRY(path_join(out, path, "model"));
+    if (has_model(out)) return STATUS_OK;
+    TRY(newest_checkpoint(out, path));
+    if (out[0] != '\0') return STATUS_OK;
+    if (!path_exists(path))
+        return FAIL(F_MISSING, text("there is no model at %s", path), path,
+                    "the folder does not exist", "train one with `fathom start`, or check the path");
+    return FAIL(F_MISSING, text("no model in %s", path), path,
+                "neither config.json, nor model/config.json, nor a finished checkpoints/step-N",
+                "wait for the first checkpoint, or name a model folder");
+}
+
+static status tokenizer_fits(const bundle *b, const char *path) {
+    int64_t has = tokenizer_vocab_size(b->tokenizer), room = b->model.config.vocab_size;
+    if (has <= room) return STATUS_OK;
+    return FAIL(F_TOKENIZER, text("tokenizer has %" PRId64 " tokens, the model %" PRId64, has, room),
+                path, "they do not belong to each other: ids would be out of range",
+                "use the tokenizer.json that was saved with the model");
+}
+
+status bundle_open(bundle *b, const char *path) {
+    memset(b, 0, sizeof *b);
+    char file[PATH_SIZE];
+    model_config config;
+    json_t *object = NULL;
+    status s = bundle_find(b->path, path);
+    if (s != STATUS_OK) return s;
+    TRY_GOTO(s, path_join(file, b->path, "config.json"));
+    TRY_GOTO(s, json_read(file, &object));
+    TRY_GOTO(s, model_config_from_json(&config, object, file));
+    TRY_GOTO(s, model_init(&b->model, &config, DTYPE_F32));
+    TRY_GOTO(s, path_join(file, b->path, "model.safetensors"));
+    TRY_GOTO(s, model_load(&b->model, file));
+    TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
+    TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));
+    s = tokenizer_fits(b, file);
+done:
+    json_decref(object);
+    if (s != STATUS_OK) bundle_close(b);
+    return s;
+}
+
+void bundle_close(bundle *b) {
+    tokenizer_free(b->tokenizer);
+    model_clear(&b->model);
+    memset(b, 0, sizeof *b);
+}
