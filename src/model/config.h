@@ -39,7 +39,8 @@ status model_config_to_json(const model_config *c, json_t **out) MUST_CHECK;
 int64_t model_config_parameters(const model_config *c, int64_t *active);
 /* Training FLOPs per token at context T (architecture notes 3.1): 6 N_mm + 3 L H (n+r+v) T. */
 double model_config_flops_per_token(const model_config *c, int64_t context);
-/* KV values per token over all layers as cached. */
+/* KV values per token over all layers as the architecture counts them: MLA's latent and its rotated
+ * part. What pages hold today is model_kv_shape. */
 int64_t model_config_kv_values(const model_config *c);
 
 #endif

@@ -25,7 +25,7 @@ typedef struct model_layer { /* NULL where the family has none */
     param *expert_gate_up, *expert_down; /* [E, 2fe, d], [E, d, fe] */
     param *shared_gate_up, *shared_down; /* shared experts as one MLP of width S fe */
     int choice;                          /* slot of routing choices, -1 if dense */
-    int64_t *counts;                     /* [E] tokens routed since model_counts_clear */
+    int64_t *counts;                     /* [E] tokens routed while recording, since model_counts_clear */
 } model_layer;
 
 typedef struct model {
@@ -37,7 +37,10 @@ typedef struct model {
     arena memory;
 } model;
 
-/* real: DTYPE_F32, or DTYPE_F64 for gradient checks. */
+/* Names and shapes of all parameters without their memory: enough to count (params.count) and plan
+ * any size. real: DTYPE_F32, or DTYPE_F64 for gradient checks. Clear with model_clear. */
+status model_describe(model *m, const model_config *c, dtype real) MUST_CHECK;
+/* The same with memory, zeroed; F_MODEL_UNKNOWN for shapes that can only be counted (V2). */
 status model_init(model *m, const model_config *c, dtype real) MUST_CHECK;
 void model_clear(model *m);
 status model_forward(model *m, tape *t, const model_batch *batch, model_result *result) MUST_CHECK;
