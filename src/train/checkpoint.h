@@ -36,10 +36,8 @@ typedef struct train_state {
     int64_t skipped;         /* updates left out: gradient not finite */
     int64_t skipped_in_row;
     int64_t adam_steps;      /* t of the bias correction */
-    int64_t micro_batch;     /* fixed for the run */
-    bool bf16;               /* fixed for the run */
-    uint64_t data_fingerprint;
-    uint64_t seed;
+    int64_t saves;           /* checkpoints written, this one included */
+    uint64_t data_fingerprint; /* loader_fingerprint of the training split */
 } train_state;
 
 typedef struct checkpoint_content {
@@ -65,10 +63,10 @@ status checkpoint_list(const char *run, int64_t **steps, int *n) MUST_CHECK;
 status checkpoint_path(char out[PATH_SIZE], const char *run, int64_t step) MUST_CHECK;
 /* Removes what a killed writer left (step-N.tmp); *removed counts. */
 status checkpoint_clean(const char *run, int *removed) MUST_CHECK;
-/* Keeps the last two, `best` (-1 = none) and every tenth ever written (by their place in the
- * order); removes the others. */
-status checkpoint_prune(const char *run, int64_t best, int64_t every) MUST_CHECK;
-/* Bytes a checkpoint of this model takes, with and without the optimiser. */
+/* Keeps the last two, that of step `best` (-1 = none) and every tenth that was written (`saves`);
+ * removes the others. One whose state cannot be read is left alone. */
+status checkpoint_prune(const char *run, int64_t best) MUST_CHECK;
+/* Bytes a checkpoint of this model takes, with or without the optimiser. */
 int64_t checkpoint_bytes(const model_config *c, bool optimizer);
 
 #endif
