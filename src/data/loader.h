@@ -22,7 +22,8 @@
  *
  * Raw order (LOADER_STREAM). Documents have no borders: first[] is 0 everywhere. Training rows are
  * windows at random starts, uniform over all that fit, a pure function of (seed, index); validation
- * rows are cut as above, so that the whole split is covered.
+ * rows are cut as above, so that the whole split is covered. With `input` there are no shards at
+ * all: the bytes of the file are the tokens.
  *
  * Mind: a block of 64 Ki tokens is hashed when it is first touched; a damaged one gives F_SHARD
  * with file, block and documents. loader_row is safe from several threads at once.
@@ -35,7 +36,9 @@
 typedef enum loader_mode { LOADER_PACKED, LOADER_STREAM } loader_mode;
 
 typedef struct loader_options {
-    const char *folder; /* a dataset: data.json and its shards */
+    const char *folder; /* a dataset: data.json and its shards; or */
+    const char *input;  /* one file taken as bytes: vocabulary 256, order always raw; the first 90 %
+                           (floor) are the training split, the rest is the validation split */
     split_id split;
     int seq_len;        /* T */
     uint64_t seed;      /* order of training rows */
@@ -64,6 +67,8 @@ int64_t loader_tokens(const loader *l);    /* tokens of the split, BOS and EOS i
 int64_t loader_text_bytes(const loader *l); /* bytes of text behind them: bits per byte divides by it */
 int64_t loader_documents(const loader *l);
 int loader_vocab_size(const loader *l);
+/* The tokenizer's fingerprint, as in shard_facts; 0 for bytes. */
+uint64_t loader_tokenizer(const loader *l);
 /* Hash of everything that determines the rows but seed and T: a resumed run compares it. */
 uint64_t loader_fingerprint(const loader *l);
 

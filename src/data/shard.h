@@ -41,7 +41,7 @@ typedef struct shard_document {
 /* What a manifest keeps of a finished shard. */
 typedef struct shard_entry {
     int64_t n_tokens, n_documents, text_bytes, file_bytes;
-    uint64_t hash; /* XXH3-64 of the whole file */
+    uint64_t hash; /* of the header, which holds the hashes of all the rest */
 } shard_entry;
 
 typedef struct shard_writer shard_writer;
@@ -64,6 +64,7 @@ const shard_facts *shard_get_facts(const shard *s);
 int64_t shard_tokens(const shard *s);
 int64_t shard_documents(const shard *s);
 int64_t shard_text_bytes(const shard *s);
+uint64_t shard_hash(const shard *s); /* as in shard_entry */
 shard_document shard_document_at(const shard *s, int64_t i);
 int64_t shard_document_end(const shard *s, int64_t i); /* one past its last token */
 int64_t shard_find_document(const shard *s, int64_t token); /* the document that holds it */
