@@ -27,5 +27,19 @@ void progress_start(progress *p, const char *label, const char *unit, double tot
 void progress_show(progress *p, double done, const char *detail);
 /* Ends the line; `summary` NULL leaves the last state. */
 void progress_end(progress *p, const char *summary);
+/* Wipes a drawn line before something else is written to the terminal; the next show redraws it. */
+void progress_hide(void);
+
+/* "1 h 05 min", "2 min 05 s", "7 s", "0.4 s". The result lives like that of text(). */
+const char *duration_text(double seconds);
+/* "1.2 GiB", "412 MiB", "3 KiB", "17 B"; same life. */
+const char *bytes_text(double bytes);
+/* "4,712": thousands set apart; same life. */
+const char *count_text(int64_t n);
+/* A curve of up to 40 values in block characters, or in digits 0-9 where the locale is not UTF-8;
+ * same life. */
+const char *sparkline_text(const double *values, int n);
+/* May the terminal be sent UTF-8 (LC_ALL, LC_CTYPE, LANG)? */
+bool locale_utf8(void);
 
 #endif

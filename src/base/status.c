@@ -65,6 +65,9 @@ status error_errno(int errno_value, const char *doing, const char *where) {
     case EDQUOT:
         return FAIL(F_DISK_FULL, what, where, words,
                     "free some space or choose another folder, then run the same command again");
+    case EFBIG:
+        return FAIL(F_DISK_FULL, what, where, words,
+                    "raise the file-size limit of this shell (ulimit -f unlimited)");
     case EACCES:
     case EPERM:
     case EROFS:
@@ -101,10 +104,18 @@ status error_context(status s, const char *format, ...) {
     return s;
 }
 
-const error_report *error_last(void) { return &report; }
-void error_clear(void) { memset(&report, 0, sizeof report); }
-void error_save(error_report *out) { *out = report; }
-void error_restore(const error_report *saved) { report = *saved; }
+const error_report *error_last(void) {
+    return &report;
+}
+void error_clear(void) {
+    memset(&report, 0, sizeof report);
+}
+void error_save(error_report *out) {
+    *out = report;
+}
+void error_restore(const error_report *saved) {
+    report = *saved;
+}
 
 const char *error_title(error_id id) {
     const struct error_row *row = row_of(id);

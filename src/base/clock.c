@@ -1,0 +1,59 @@
+/* clock.c - time, and the two signals that ask for a stop. */
+#include "base/clock.h"
+
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+double clock_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void clock_utc(char out[21]) {
+    time_t now = time(NULL);
+    struct tm parts;
+    if (gmtime_r(&now, &parts) == NULL || strftime(out, 21, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        memcpy(out, "1970-01-01T00:00:00Z", 21);
+}
+
+static volatile sig_atomic_t came; /* the first signal, 0 = none */
+
+static void on_signal(int number) {
+    static const char notice[] =
+        "\nstopping after this step, saving; Ctrl-C again = quit without saving\n";
+    if (came == 0) {
+        came = number;
+        if (number == SIGINT && write(STDERR_FILENO, notice, sizeof notice - 1) < 0) return;
+    } else if (number == SIGINT) {
+        _exit(130);
+    }
+}
+
+void interrupt_install(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    /* No SA_RESTART: a read from a terminal or pipe ends with EINTR, so Ctrl-C is felt there. */
+    action.sa_handler = on_signal;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    /* A file-size limit shall be an error of write, not the end of the process. */
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGXFSZ, &action, NULL);
+}
+
+bool interrupted(void) {
+    return came != 0;
+}
+
+status interrupt_status(const char *doing, const char *fix) {
+    switch (came) {
+    case 0: return STATUS_OK;
+    case SIGINT:
+        return FAIL(F_INTERRUPTED, "interrupted by Ctrl-C", doing, "SIGINT was received", fix);
+    default: return FAIL(F_STOPPED, "stopped on request", doing, "SIGTERM was received", fix);
+    }
+}

@@ -1,0 +1,131 @@
+/* test_progress.c - words for people: durations, sizes, curves; log lines and progress lines. */
+#include "test.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/progress.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <unistd.h>
+
+TEST(words_for_numbers) {
+    static const struct {
+        double seconds;
+        const char *words;
+    } times[] = {{0.44, "0.4 s"},       {59.4, "59 s"},       {65, "1 min 05 s"},
+                 {3599, "59 min 59 s"}, {3660, "1 h 01 min"}, {NAN, "unknown"}};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
+        CHECK(strcmp(duration_text(times[i].seconds), times[i].words) == 0, "%s",
+              duration_text(times[i].seconds));
+    CHECK(strcmp(bytes_text(17), "17 B") == 0, "%s", bytes_text(17));
+    CHECK(strcmp(bytes_text(1 << 20), "1.0 MiB") == 0, "%s", bytes_text(1 << 20));
+    CHECK(strcmp(bytes_text(412e6), "393 MiB") == 0, "%s", bytes_text(412e6));
+    CHECK(strcmp(count_text(0), "0") == 0, "%s", count_text(0));
+    CHECK(strcmp(count_text(-1234567), "-1,234,567") == 0, "%s", count_text(-1234567));
+    CHECK(strcmp(count_text(999), "999") == 0, "%s", count_text(999));
+}
+
+TEST(sparkline_follows_the_locale) {
+    double values[] = {3, 2, 1, NAN};
+    setenv("LC_ALL", "C", 1);
+    CHECK(strcmp(sparkline_text(values, 4), "950!") == 0, "%s", sparkline_text(values, 4));
+    setenv("LC_ALL", "C.UTF-8", 1);
+    CHECK(strcmp(sparkline_text(values, 4), "\xE2\x96\x88\xE2\x96\x85\xE2\x96\x81!") == 0, "%s",
+          sparkline_text(values, 4));
+    unsetenv("LC_ALL");
+    CHECK(strcmp(sparkline_text(values, 0), "") == 0, "empty");
+}
+
+/* What fn writes to standard error. */
+static char *stderr_of(void (*fn)(void), const char *path) {
+    int saved = dup(STDERR_FILENO), fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    fn();
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    char *bytes = NULL;
+    size_t n;
+    return file_read(path, 0, &bytes, &n) == STATUS_OK ? bytes : NULL;
+}
+
+static void some_progress(void) {
+    progress p;
+    progress_start(&p, "train", "steps", 100, 40);
+    p.started -= 10;
+    progress_show(&p, 60, "loss 4.12");
+    progress_end(&p, "done");
+}
+
+TEST(progress_in_every_mode) {
+    char path[PATH_SIZE];
+    REQUIRE_OK(path_join(path, test_folder(), "err"));
+    progress_set_mode(PROGRESS_NONE);
+    char *out = stderr_of(some_progress, path);
+    REQUIRE(out != NULL, "nothing read");
+    CHECK(out[0] == '\0', "%s", out);
+    mem_free(out);
+    progress_set_mode(PROGRESS_PLAIN);
+    out = stderr_of(some_progress, path);
+    CHECK(strstr(out, "train      done\n") != NULL, "%s", out);
+    CHECK(strchr(out, '\r') == NULL && strchr(out, '\033') == NULL, "%s", out);
+    mem_free(out);
+    progress_set_mode(PROGRESS_BAR);
+    out = stderr_of(some_progress, path);
+    CHECK(strstr(out, "60/100 steps  2/s  ETA 20 s  loss 4.12") != NULL, "%s", out);
+    mem_free(out);
+    progress_set_mode(PROGRESS_JSON);
+    out = stderr_of(some_progress, path);
+    char *end = strchr(out, '\n');
+    json_t *event = NULL;
+    CHECK(end != NULL && json_parse(out, (size_t)(end - out), "event", &event) == STATUS_OK, "%s",
+          out);
+    CHECK(json_number_value(json_object_get(event, "step")) == 60, "%s", out);
+    CHECK(fabs(json_number_value(json_object_get(event, "eta_s")) - 20) < 0.5, "%s", out);
+    json_decref(event);
+    mem_free(out);
+    progress_set_mode(PROGRESS_AUTO);
+}
+
+static void some_log(void) {
+    log_line(LOG_ERROR, "one a=%d", 1);
+    log_info("two");
+}
+
+TEST(log_lines) {
+    char path[PATH_SIZE], file[PATH_SIZE];
+    const char *folder = test_folder();
+    REQUIRE_OK(path_join(path, folder, "err"));
+    REQUIRE_OK(path_join(file, folder, "log.txt"));
+    REQUIRE_OK(log_file(file));
+    char *out = stderr_of(some_log, path);
+    REQUIRE_OK(log_file(NULL));
+    CHECK(strstr(out, " error one a=1\n") != NULL && strstr(out, "two") == NULL, "%s", out);
+    mem_free(out);
+    char *bytes;
+    size_t n;
+    REQUIRE_OK(file_read(file, 0, &bytes, &n));
+    CHECK(strstr(bytes, " error one a=1\n") && strstr(bytes, " info  two\n"), "%s", bytes);
+    mem_free(bytes);
+    log_json(true);
+    out = stderr_of(some_log, path);
+    log_json(false);
+    json_t *event;
+    REQUIRE_OK(json_parse(out, strlen(out) - 1, "event", &event));
+    CHECK(strcmp(json_string_value(json_object_get(event, "message")), "one a=1") == 0, "%s", out);
+    json_decref(event);
+    mem_free(out);
+    CHECK(log_file("/no/such/folder/log") == STATUS_IO, "logged into nowhere");
+}
+
+TEST(clock_stamps) {
+    char stamp[21];
+    clock_utc(stamp);
+    CHECK(strlen(stamp) == 20 && stamp[10] == 'T' && stamp[19] == 'Z', "%s", stamp);
+    double before = clock_seconds();
+    CHECK(clock_seconds() >= before, "time went back");
+}
