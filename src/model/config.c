@@ -62,9 +62,9 @@ static status check_reals(const model_config *c, const char *where) {
     };
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++)
         if (!(reals[i].value >= reals[i].low && reals[i].value <= reals[i].high))
-            return refuse(where, text("%s is %g", reals[i].key, reals[i].value),
-                          text("%s must lie in %g .. %g", reals[i].key, reals[i].low,
-                               reals[i].high));
+            return refuse(
+                where, text("%s is %g", reals[i].key, reals[i].value),
+                text("%s must lie in %g .. %g", reals[i].key, reals[i].low, reals[i].high));
     return STATUS_OK;
 }
 
@@ -92,10 +92,10 @@ static status check_llama(const model_config *c, const char *where) {
     };
     TRY(check_bounds(bounds, (int)(sizeof bounds / sizeof bounds[0]), where));
     if (c->n_head % c->n_kv_head != 0)
-        return refuse(where,
-                      text("num_attention_heads is %d, num_key_value_heads %d", c->n_head,
-                           c->n_kv_head),
-                      "each key/value head must serve the same number of query heads");
+        return refuse(
+            where,
+            text("num_attention_heads is %d, num_key_value_heads %d", c->n_head, c->n_kv_head),
+            "each key/value head must serve the same number of query heads");
     if (c->head_dim % 2 != 0)
         return refuse(where, text("head_dim is %d", c->head_dim),
                       "rotary positions turn pairs of values, so the width must be even");
@@ -127,10 +127,10 @@ static status check_groups(const model_config *c, const char *where) {
         return refuse(where, text("n_routed_experts is %d, n_group %d", c->n_expert, c->n_group),
                       "a group is scored by its two best experts, so it needs two");
     if ((int64_t)c->topk_group * per_group < c->n_expert_used)
-        return refuse(where,
-                      text("num_experts_per_tok is %d, topk_group %d", c->n_expert_used,
-                           c->topk_group),
-                      text("the kept groups hold only %d experts", c->topk_group * per_group));
+        return refuse(
+            where,
+            text("num_experts_per_tok is %d, topk_group %d", c->n_expert_used, c->topk_group),
+            text("the kept groups hold only %d experts", c->topk_group * per_group));
     return STATUS_OK;
 }
 
@@ -296,10 +296,10 @@ static void read_llama(reader *r, model_config *c) {
     int64_t head_dim = c->n_head > 0 ? c->d_model / c->n_head : 0;
     if (r->state == STATUS_OK && !has_value(r->object, "head_dim") &&
         (c->n_head < 1 || c->d_model % c->n_head != 0))
-        r->state = refuse(r->where,
-                          text("hidden_size is %" PRId64 ", num_attention_heads %d", c->d_model,
-                               c->n_head),
-                          "without head_dim the heads must divide the hidden size");
+        r->state = refuse(
+            r->where,
+            text("hidden_size is %" PRId64 ", num_attention_heads %d", c->d_model, c->n_head),
+            "without head_dim the heads must divide the hidden size");
     c->head_dim = read_int(r, "head_dim", head_dim);
     require_bool(r, "mlp_bias", false, "feed-forward projections have no biases here");
 }
@@ -378,9 +378,15 @@ typedef struct writer {
 static void put(writer *w, const char *key, json_t *value) {
     if (json_object_set_new(w->object, key, value) != 0) w->failed = true;
 }
-static void put_int(writer *w, const char *key, int64_t value) { put(w, key, json_integer(value)); }
-static void put_real(writer *w, const char *key, double value) { put(w, key, json_real(value)); }
-static void put_bool(writer *w, const char *key, bool value) { put(w, key, json_boolean(value)); }
+static void put_int(writer *w, const char *key, int64_t value) {
+    put(w, key, json_integer(value));
+}
+static void put_real(writer *w, const char *key, double value) {
+    put(w, key, json_real(value));
+}
+static void put_bool(writer *w, const char *key, bool value) {
+    put(w, key, json_boolean(value));
+}
 static void put_text(writer *w, const char *key, const char *value) {
     put(w, key, json_string(value));
 }
@@ -473,8 +479,7 @@ typedef struct count {
 
 static count count_attention(const model_config *c) {
     int64_t d = c->d_model, H = c->n_head;
-    if (c->family == MODEL_LLAMA)
-        return (count){2 * (H + c->n_kv_head) * c->head_dim * d, 0};
+    if (c->family == MODEL_LLAMA) return (count){2 * (H + c->n_kv_head) * c->head_dim * d, 0};
     int64_t qr = c->q_lora_rank, kr = c->kv_lora_rank;
     int64_t n = c->qk_nope_head_dim, r = c->qk_rope_head_dim, v = c->v_head_dim;
     int64_t query = qr > 0 ? d * qr + qr * H * (n + r) : d * H * (n + r);

@@ -18,7 +18,7 @@
 
 typedef struct model_layer { /* NULL where the family has none */
     param *input_norm, *post_norm;
-    /* dense attention: qkv [(H + 2 Hk) hd, d]; MLA: qkv_a [qr + kr + r, d] (or q and kv_a) */
+    /* qkv: dense [(H + 2 Hk) hd, d]; MLA [qr + kr + r, d], without a query rank H(n + r) for qr */
     param *qkv, *q_a_norm, *q_b, *kv_a_norm, *kv_b, *o;
     param *gate_up, *down;               /* dense: [2f, d], [d, f] */
     param *router, *router_bias;         /* [E, d], [E] */

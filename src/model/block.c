@@ -1,0 +1,26 @@
+/* block.c - one decoder block: h = x + Attention(norm(x)); y = h + FeedForward(norm(h)).
+ *
+ * Pre-norm with RMSNorm (architecture notes 1.1). Training, evaluation and inference run this one
+ * function; what differs (where keys live, whether the tape records) is in the batch and the tape.
+ * With checkpointing only x is kept, and backward runs the block again with the same routing.
+ */
+#include "model/model_internal.h"
+
+var *block_forward(tape *t, void *context, var *x) {
+    const block *b = context;
+    const model_config *c = &b->forward->m->config;
+    const model_layer *l = b->layer;
+    var *a = op_rmsnorm(t, x, l->input_norm, c->rms_norm_eps);
+    a = c->family == MODEL_LLAMA ? gqa_attention(t, b, a) : mla_attention(t, b, a);
+    var *h = op_add(t, x, a);
+    var *f = feed_forward(t, b, op_rmsnorm(t, h, l->post_norm, c->rms_norm_eps));
+    return op_add(t, h, f);
+}
+
+var *block_run(tape *t, forward *f, int64_t index, var *x) {
+    block *b = tape_alloc(t, sizeof *b);
+    if (b == NULL) return x; /* the tape has failed: what follows is harmless */
+    *b = (block){f, &f->m->layers[index], index};
+    if (f->batch.checkpointing && t->options.recording) return checkpoint(t, block_forward, b, x);
+    return block_forward(t, b, x);
+}
