@@ -76,9 +76,24 @@ status json_read(const char *path, json_t **out) {
     return result;
 }
 
+/* jansson 2.14 loses a key in silence when its buffer cannot grow, so a failed allocation anywhere
+ * in a dump counts as a failed dump. The caller's report is left alone otherwise. */
+static char *dump(const json_t *value, size_t flags) {
+    error_report before;
+    error_save(&before);
+    error_clear();
+    char *bytes = json_dumps(value, flags);
+    if (error_last()->id == F_NO_MEMORY) {
+        mem_free(bytes);
+        return NULL;
+    }
+    error_restore(&before);
+    return bytes;
+}
+
 status json_write(const char *path, const json_t *value) {
     error_clear();
-    char *bytes = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *bytes = dump(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (bytes == NULL && error_last()->id == F_NO_MEMORY) return STATUS_MEMORY;
     if (bytes == NULL)
         return FAIL(F_INTERNAL, text("cannot write %s as JSON", path), path,
@@ -92,7 +107,7 @@ status json_write(const char *path, const json_t *value) {
 }
 
 char *json_line(const json_t *value) {
-    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    return dump(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 }
 
 static const char *kind_of(const json_t *value) {

@@ -94,11 +94,9 @@ static status make_header(const safetensors_item *const *order, int n, const saf
     }
     int64_t offset = 0;
     for (int i = 0; i < n; i++) TRY_GOTO(s, describe(root, order[i], &offset));
-    error_clear();
-    line = json_line(root); /* jansson loses a key in silence when its buffer cannot grow */
-    bool whole = line != NULL && error_last()->id != F_NO_MEMORY;
-    size_t used = whole ? strlen(line) : 0, padded = size_round_up(used, 8);
-    char *header = whole ? mem_alloc(padded + 1) : NULL;
+    line = json_line(root);
+    size_t used = line != NULL ? strlen(line) : 0, padded = size_round_up(used, 8);
+    char *header = line != NULL ? mem_alloc(padded + 1) : NULL;
     if (header == NULL) {
         s = STATUS_MEMORY;
         goto done;
