@@ -83,7 +83,7 @@ typedef struct import_options {
     import_encoding encoding;
     const import_map *map;
     int n_map;
-    double max_bad; /* share of lines that may be refused, 0 .. 1 */
+    double max_bad; /* share of a file's lines that may be refused, 0 .. 1 */
     const char *license; /* note for the card; NULL */
 } import_options;
 typedef struct import_result {
@@ -91,7 +91,8 @@ typedef struct import_result {
     int64_t bad;        /* lines refused; all in rejected.jsonl */
     int64_t duplicates; /* documents whose text was there already */
     int64_t empty;      /* documents without text */
-    int64_t binary;     /* files that hold no text */
+    int64_t binary;     /* files in folders that hold no text */
+    int64_t skipped;    /* hidden names and linked folders in folders */
 } import_result;
 status data_import(const import_options *o, import_result *out) MUST_CHECK;
 
