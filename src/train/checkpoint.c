@@ -271,18 +271,18 @@ static status check_config(const char *folder, const model_config *mine) {
     return s;
 }
 
-status checkpoint_read(const char *path, model *model, float *m, float *v, train_state *state) {
+status checkpoint_read(const char *path, model *into, float *m, float *v, train_state *state) {
     char file[PATH_SIZE];
     TRY(checkpoint_verify(path));
-    TRY(check_config(path, &model->config));
+    TRY(check_config(path, &into->config));
     TRY(path_join(file, path, "state.json"));
     TRY(read_state(file, state));
     if (m != NULL) {
         TRY(path_join(file, path, "optimizer.safetensors"));
-        TRY(read_moments(file, &model->params, m, v));
+        TRY(read_moments(file, &into->params, m, v));
     }
     TRY(path_join(file, path, "model.safetensors"));
-    return model_load(model, file);
+    return model_load(into, file);
 }
 
 status checkpoint_read_state(const char *path, train_state *state) {

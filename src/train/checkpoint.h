@@ -51,9 +51,9 @@ status checkpoint_write(const char *path, const checkpoint_content *content) MUS
 
 /* Checks MANIFEST and every file it names. F_CHECKPOINT says which file and how it differs. */
 status checkpoint_verify(const char *path) MUST_CHECK;
-/* Verified reading. Weights go into `model` (same configuration: F_CANNOT_RESUME if not), moments
+/* Verified reading. Weights go into `into` (same configuration: F_CANNOT_RESUME if not), moments
  * into m and v (NULL = not wanted). */
-status checkpoint_read(const char *path, model *model, float *m, float *v,
+status checkpoint_read(const char *path, model *into, float *m, float *v,
                        train_state *state) MUST_CHECK;
 status checkpoint_read_state(const char *path, train_state *state) MUST_CHECK;
 

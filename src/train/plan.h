@@ -32,8 +32,8 @@ typedef struct train_plan {
     int micro_batch, lanes;
     /* bytes */
     int64_t weights, gradients, optimiser, packed, activations, other, memory, memory_free;
-    int64_t without_recompute, with_recompute, half_batch; /* activations of the remedies */
-    int64_t checkpoint, checkpoints, disk, disk_free; /* one; how many at most; both multiplied */
+    int64_t with_recompute, half_batch; /* activations of the two remedies */
+    int64_t checkpoint, checkpoints, disk, disk_free; /* one; how many at most; all files; -1 unknown */
     /* time */
     double tokens_per_second, seconds, seconds_low, seconds_high;
     bool measured;

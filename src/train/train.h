@@ -1,11 +1,11 @@
 /* train.h - from settings to a trained model in a run folder.
  *
  *     train_settings s;
- *     train_settings_defaults(&s);
- *     TRY(train_recipe_apply(&s, "shakespeare-char"));     // or fill the fields yourself
+ *     TRY(train_settings_defaults(&s));
+ *     TRY(train_recipe_apply(&s, "shakespeare-char", &strings)); // or fill the fields yourself
  *     s.run = "runs/one", s.input = "input.txt";
  *     train_result r;
- *     TRY(train_run(&s, &r));                              // the same call again continues it
+ *     TRY(train_run(&s, &r));                                    // the same call again continues it
  *     printf("%.4f nats after %lld steps\n", r.val_loss, (long long)r.steps);
  *
  * Nouns. A run is a folder: config.ini (the settings as resolved; it wins on reruns), plan.json,
@@ -28,6 +28,7 @@
 #define FATHOM_TRAIN_TRAIN_H
 
 #include "base/hash.h"
+#include "base/options.h"
 #include "model/model.h"
 
 typedef enum lr_schedule { SCHEDULE_WSD, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } lr_schedule;
@@ -35,7 +36,7 @@ typedef enum train_precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 } t
 typedef enum resume_mode {
     RESUME_AUTO, /* continue if the run folder holds a run, else begin */
     RESUME_NO,   /* begin again; what the folder held of a run is removed */
-    RESUME_MUST, /* continue, or F_MISSING */
+    RESUME_MUST, /* continue, or F_MISSING ("yes") */
 } resume_mode;
 
 /* Writes what the model makes of `prompt`; *text is the continuation (mem_free). */
@@ -46,31 +47,28 @@ typedef struct train_settings {
     const char *run;    /* run folder; made if missing */
     const char *data;   /* dataset: folder with data.json, tokenizer.json and shards; or */
     const char *input;  /* one file taken as bytes: vocabulary 256, last 10 % validated whole */
-    const char *preset; /* recipe these settings came from, for the record; NULL */
+    const char *preset; /* recipe these settings came from, for the record */
 
     /* model: a size of presets.h, then each number that is not 0 replaces the size's own.
      * vocab_size 0 = that of the data; context 0 = seq_len or the size's, whichever is more. */
-    const char *model; /* "f-1m" ... or "dense" (every number below needed) */
+    const char *size;
     int64_t vocab_size, d_model, n_layer, d_ff, d_expert, context;
     int n_head, n_kv_head, head_dim, n_expert, n_expert_used, n_shared_expert, n_mtp;
     double init_std;
-    bool tied; /* "dense" only: the f- sizes say it themselves */
 
-    /* how long: exactly one of max_steps, tokens, minutes is needed; minutes and tokens become
-     * max_steps before step 1 (train_fix_steps) */
-    int64_t max_steps;
-    int64_t tokens;
+    /* how long: one of max_steps, tokens, minutes; the others become max_steps before step 1 */
+    int64_t max_steps, tokens;
     double minutes;
     int64_t schedule_steps; /* where the learning-rate schedule ends; 0 = max_steps */
 
-    /* batch */
+    /* batch; 0 = by the size of the model */
     int64_t seq_len, batch_tokens;
     int grad_lanes;  /* parts of the batch with gradients of their own, summed by a fixed tree */
     int micro_batch; /* rows of one forward; 0 = chosen once by memory and recorded */
 
     /* optimiser (optimiser.h) */
-    double learning_rate, min_learning_rate; /* peak; floor of the decay */
-    int64_t warmup_steps;
+    double learning_rate, min_learning_rate; /* peak, 0 = by the size of the model; floor */
+    int64_t warmup_steps;                    /* -1 = 2 % of the steps, at most 200 */
     lr_schedule schedule;
     double decay_share; /* wsd: last part of the schedule that decays */
     double beta1, beta2, epsilon, weight_decay, grad_clip;
@@ -80,41 +78,44 @@ typedef struct train_settings {
     bool recompute; /* keep only block inputs, run blocks again in backward */
     uint64_t seed;
 
-    /* looking and saving; none of it changes the weights. 0 = never, but the end always is seen
-     * and saved */
+    /* looking and saving: none of it changes the weights. 0 = never, -1 = by the number of steps;
+     * the last step is always validated and saved */
     int64_t eval_every, sample_every;
     int64_t eval_tokens; /* cap of validation targets; 0 = the whole split */
     const char *sample_prompt;
-    int64_t save_every_steps;
-    double save_every_seconds;
+    option_every save_every;
 
-    /* control */
+    /* control, not recorded */
     resume_mode resume;
     bool accept_changes; /* resume although learning rate, batch or the like changed */
+    const bool *given;   /* [train_options.n] settings that the caller asked for by name; NULL =
+                            those that differ from the built-in value (train_settings_recall) */
     const char *label;   /* of the progress line; NULL = "train" */
     sample_fn *sample;   /* NULL = no samples */
     void *sample_context;
-    double disk_wait_seconds; /* how long a checkpoint waits for a full disk; 0 = 600 */
+    double disk_wait_seconds; /* how long a checkpoint waits for a full disk */
 } train_settings;
 
-void train_settings_defaults(train_settings *s);
+/* The rows of [train] and [model]; its presets are the recipes (recipes.c). */
+extern const option_table train_options;
+status train_settings_defaults(train_settings *s) MUST_CHECK;
+/* Overwrites what recipe `name` says; F_BAD_VALUE with the nearest name. */
+status train_recipe_apply(train_settings *s, const char *name, arena *strings) MUST_CHECK;
 
-/* Recipes: settings that name a model size. NULL past the end. */
-const char *train_recipe_name(int i);
-const char *train_recipe_about(int i);
-const char *train_recipe_text(const char *name); /* as INI; NULL if unknown */
-status train_recipe_apply(train_settings *s, const char *name) MUST_CHECK;
-
-/* Settings as the sections [train] and [model] of an INI file, and back. Strings read live as long
- * as `strings`. Unknown keys and bad values are errors with file and line. */
+/* Settings as INI, and back; strings read live as long as `strings`. */
 status train_settings_write(const train_settings *s, const char *path) MUST_CHECK;
 status train_settings_read(train_settings *s, const char *path, arena *strings) MUST_CHECK;
+/* If the run folder has a config.ini, takes from it what was not given, and compares what was:
+ * lengths, looks and saves may change, with accept_changes also rates and batches, the model never
+ * (F_CANNOT_RESUME lists the differences). Calling it twice changes nothing. train_run does it. */
+status train_settings_recall(train_settings *s, arena *strings) MUST_CHECK;
 
-/* Checks every relation, resolves the model for data of `vocab_size` tokens, and fixes what was
- * left open (0) except steps. All complaints in one report. */
-status train_settings_check(train_settings *s, int64_t vocab_size, model_config *model) MUST_CHECK;
-/* Turns minutes or tokens into max_steps. `tokens_per_second`: plan.h's train_measure; only read
- * when minutes decide. A tenth of the minutes is left for validation, samples and saving. */
+/* Checks every relation for data of `vocab_size` tokens, resolves the model and fixes what was left
+ * open except what depends on the number of steps. F_CONFIG with all complaints. */
+status train_settings_check(train_settings *s, int64_t vocab_size, model_config *config) MUST_CHECK;
+/* Turns minutes or tokens into max_steps, then fixes the rest. `tokens_per_second`: train_measure
+ * of plan.h, read only when minutes decide. A tenth of the minutes is left for validation, samples
+ * and saving. */
 void train_fix_steps(train_settings *s, int64_t steps_done, double tokens_per_second);
 
 typedef struct train_result {
@@ -125,6 +126,7 @@ typedef struct train_result {
     double best_val_loss;
     int64_t best_step;
     int64_t skipped;         /* steps without update: gradient not finite */
+    int64_t max_steps;       /* where the run ends */
     int64_t resumed_from;    /* step, -1 = began fresh */
     bool already_done;       /* nothing was left to do */
     sha256_hex weights;      /* of all masters in registration order */

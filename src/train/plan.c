@@ -1,0 +1,262 @@
+/* plan.c - memory by class, disk and time of a run, before it; see plan.h.
+ *
+ * How: weights, lane gradients and moments are counts of the parameter set; packed copies are the
+ * sizes the kernels state for both directions of every matrix; activations are the peak of a dry
+ * tape over one micro-batch. `other` is the process itself, the rows in memory, the pages of the
+ * data that are mapped, and scratch. The peak resident set is the sum, because all of it is touched
+ * in every step.
+ *
+ * Time without a measurement is FLOPs over an assumed rate per thread and tier; with one, the
+ * measured speed. The range is what a shared machine was seen to do to it.
+ *
+ * Mind: SCRATCH_BYTES and PROCESS_BYTES are measured constants (tests/train/test_plan.c compares
+ * the whole with the peak resident set of real runs).
+ */
+#include "train/plan_internal.h"
+
+#include "base/pool.h"
+#include "base/progress.h"
+#include "kernels/kernels.h"
+#include "model/presets.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#define PROCESS_BYTES (6 << 20) /* code, libraries, stacks, option tables */
+#define SCRATCH_BYTES (2 << 20) /* per thread: packing and attention buffers */
+
+/* -- memory -- */
+
+static int64_t packed_both(gemm_type type, const param *p) {
+    int64_t matrices = p->rank == 3 ? p->dim[0] : 1;
+    int64_t out = p->dim[p->rank - 2], in = p->dim[p->rank - 1];
+    return matrices * (int64_t)(packed_bytes(type, out, in) + packed_bytes(type, in, out));
+}
+
+static int64_t packed_total(const model *m, bool bf16) {
+    int64_t sum = 0;
+    for (int i = 0; i < m->params.n; i++) {
+        const param *p = m->params.all[i];
+        bool product = p->rank >= 2 && (p->kind != PARAM_EMBEDDING || p == m->head);
+        if (!product) continue;
+        sum += packed_both(bf16 && p->kind != PARAM_ROUTER ? GEMM_BF16 : GEMM_F32, p);
+    }
+    return sum;
+}
+
+static status activations_for(trainer *t, int micro_batch, bool recompute, int64_t *bytes) {
+    gradient_options o = t->gradient;
+    o.micro_batch = micro_batch;
+    o.recompute = recompute;
+    return trainer_activation_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, bytes);
+}
+
+static int64_t row_bytes(const trainer *t) {
+    return (int64_t)(t->rows.memory.used + t->val_rows.memory.used);
+}
+
+/* Mapped tokens of both splits, at most what a run touches. */
+static int64_t data_bytes(const trainer *t) {
+    int64_t width = loader_vocab_size(t->train) <= 256 && t->settings.input != NULL ? 1
+                    : loader_vocab_size(t->train) <= 65536                         ? 2
+                                                                                    : 4;
+    int64_t tokens = loader_tokens(t->train);
+    if (t->validation != NULL) tokens += loader_tokens(t->validation);
+    return tokens * width;
+}
+
+static status fill_memory(train_plan *p, trainer *t) {
+    int64_t count = t->model.params.count;
+    int micro = t->gradient.micro_batch, half = micro > 1 ? micro / 2 : 1;
+    p->weights = 4 * count;
+    p->gradients = 4 * count * t->lanes.n_buffers;
+    p->optimiser = optimiser_bytes(&t->model.params);
+    p->packed = packed_total(&t->model, t->gradient.bf16);
+    TRY(activations_for(t, micro, t->settings.recompute, &p->activations));
+    TRY(activations_for(t, micro, true, &p->with_recompute));
+    TRY(activations_for(t, half, t->settings.recompute, &p->half_batch));
+    p->other = PROCESS_BYTES + (int64_t)SCRATCH_BYTES * pool_threads() + row_bytes(t) + data_bytes(t);
+    p->memory = p->weights + p->gradients + p->optimiser + p->packed + p->activations + p->other;
+    p->memory_free = memory_available();
+    return STATUS_OK;
+}
+
+static void fill_disk(train_plan *p, const trainer *t, const char *run) {
+    const option_every *every = &t->settings.save_every;
+    int64_t saves = every->steps > 0 ? p->steps / every->steps : 0;
+    p->checkpoint = checkpoint_bytes(&t->config, true);
+    p->checkpoints = 4 + saves / 10; /* the last two, the best, the one being written, every tenth */
+    p->disk = p->checkpoint * p->checkpoints + 2 * checkpoint_bytes(&t->config, false) + p->steps * 256;
+    if (run == NULL || disk_free(run, &p->disk_free) != STATUS_OK) p->disk_free = -1;
+}
+
+/* A first guess of FLOP/s per thread; a measurement replaces it. */
+static double assumed_rate(bool bf16) {
+    switch (kernels_tier()) {
+    case TIER_AMX: return bf16 ? 300e9 : 60e9;
+    case TIER_AVX512: return 50e9;
+    case TIER_AVX2: return 30e9;
+    default: return 2e9;
+    }
+}
+
+void plan_time(train_plan *p, double tokens_per_second, double measured_seconds) {
+    p->measured = measured_seconds > 0;
+    p->measured_seconds = measured_seconds;
+    p->tokens_per_second = tokens_per_second;
+    p->seconds = tokens_per_second > 0 ? 1.08 * (double)p->tokens / tokens_per_second : 0;
+    p->seconds_low = p->seconds * (p->measured ? 0.9 : 0.5);
+    p->seconds_high = p->seconds * (p->measured ? 1.25 : 3);
+}
+
+status plan_fill(train_plan *p, trainer *t) {
+    const train_settings *s = &t->settings;
+    const model_preset *size = model_preset_find(s->size);
+    *p = (train_plan){.model = t->config,
+                      .batch_tokens = s->batch_tokens,
+                      .seq_len = s->seq_len,
+                      .steps = s->max_steps,
+                      .tokens = s->max_steps * s->batch_tokens,
+                      .corpus_tokens = loader_tokens(t->train),
+                      .threads = pool_threads(),
+                      .bf16 = t->gradient.bf16,
+                      .micro_batch = t->gradient.micro_batch,
+                      .lanes = t->lanes.n};
+    snprintf(p->model_name, sizeof p->model_name, "%s", size != NULL ? size->name : s->size);
+    snprintf(p->tier, sizeof p->tier, "%s", tier_name(kernels_tier()));
+    p->parameters = model_config_parameters(&t->config, &p->active);
+    TRY(fill_memory(p, t));
+    fill_disk(p, t, s->run);
+    double flops = model_config_flops_per_token(&t->config, s->seq_len) * (s->recompute ? 8.0 / 6 : 1);
+    plan_time(p, assumed_rate(p->bf16) * p->threads / flops, 0);
+    return STATUS_OK;
+}
+
+status plan_check_states(const model_config *c, int gradient_buffers) {
+    int64_t count = model_config_parameters(c, NULL), limit = memory_available();
+    double bytes = 4.0 * (double)count * (3 + gradient_buffers);
+    if (bytes <= (double)limit) return STATUS_OK;
+    return FAIL(F_NO_MEMORY,
+                text("this model needs %s before its first activation, %s are there", bytes_text(bytes),
+                     bytes_text((double)limit)),
+                "train plan",
+                text("%s parameters, each with weight, two moments and %d gradient buffers",
+                     count_text(count), gradient_buffers),
+                text("--grad-lanes 1 (%s), or a smaller --size", bytes_text(16.0 * (double)count)));
+}
+
+status plan_check(const train_plan *p) {
+    if (p->memory > p->memory_free) {
+        int64_t rest = p->memory - p->activations;
+        return FAIL(F_NO_MEMORY,
+                    text("needs %s, %s free", bytes_text((double)p->memory),
+                         bytes_text((double)p->memory_free)),
+                    "train plan",
+                    text("activations alone take %s at seq-len %" PRId64 " and micro-batch %d",
+                         bytes_text((double)p->activations), p->seq_len, p->micro_batch),
+                    text("--micro-batch %d (%s) or --recompute (%s)",
+                         p->micro_batch > 1 ? p->micro_batch / 2 : 1,
+                         bytes_text((double)(rest + p->half_batch)),
+                         bytes_text((double)(rest + p->with_recompute))));
+    }
+    if (p->disk_free >= 0 && p->disk > p->disk_free)
+        return FAIL(F_DISK_FULL,
+                    text("needs %s of disk, %s free", bytes_text((double)p->disk),
+                         bytes_text((double)p->disk_free)),
+                    "train plan", text("%" PRId64 " checkpoints of %s each", p->checkpoints,
+                                       bytes_text((double)p->checkpoint)),
+                    "make room (fathom runs rm --keep-best), or another --run folder");
+    return STATUS_OK;
+}
+
+/* -- making one -- */
+
+status plan_make(const train_settings *s, double measure_seconds, train_plan *p) {
+    trainer *t = mem_zalloc(1, sizeof *t);
+    double rate = 0;
+    if (t == NULL) return STATUS_MEMORY;
+    status result = trainer_open(t, s);
+    if (result == STATUS_OK) result = plan_fill(p, t);
+    if (result == STATUS_OK && measure_seconds > 0 && p->memory <= p->memory_free)
+        result = trainer_measure(t, measure_seconds, &rate);
+    if (result == STATUS_OK) {
+        train_settings fixed = t->settings;
+        train_fix_steps(&fixed, 0, rate > 0 ? rate : p->tokens_per_second);
+        p->steps = fixed.max_steps;
+        p->tokens = p->steps * p->batch_tokens;
+        fill_disk(p, t, s->run);
+        plan_time(p, rate > 0 ? rate : p->tokens_per_second, rate > 0 ? measure_seconds : 0);
+    }
+    trainer_close(t);
+    mem_free(t);
+    return result;
+}
+
+status train_measure(const train_settings *s, double seconds, double *tokens_per_second) {
+    trainer *t = mem_zalloc(1, sizeof *t);
+    if (t == NULL) return STATUS_MEMORY;
+    status result = trainer_open(t, s);
+    if (result == STATUS_OK) result = trainer_measure(t, seconds, tokens_per_second);
+    trainer_close(t);
+    mem_free(t);
+    return result;
+}
+
+/* -- showing -- */
+
+static const char *mebi(int64_t bytes) { return text("%" PRId64, (bytes + (1 << 19)) >> 20); }
+
+static const char *million(int64_t n) { return text("%.1f M", (double)n / 1e6); }
+
+static const char *corpus_text(const train_plan *p) {
+    double epochs = p->corpus_tokens > 0 ? (double)p->tokens / (double)p->corpus_tokens : 0;
+    return text("corpus %s tokens: %.2f epoch%s", million(p->corpus_tokens), epochs,
+                epochs <= 1 ? ", nothing repeated" : "s");
+}
+
+void plan_print(FILE *out, const train_plan *p) {
+    const model_config *c = &p->model;
+    const char *experts = c->n_expert > 0 ? text(", %d experts, top %d", c->n_expert, c->n_expert_used) : "";
+    fprintf(out, "model    %-12s %s active / %s total%s\n", p->model_name, million(p->active),
+            million(p->parameters), experts);
+    fprintf(out, "tokens   %-12s %s; %s steps of %s\n", million(p->tokens), corpus_text(p),
+            count_text(p->steps), count_text(p->batch_tokens));
+    fprintf(out,
+            "memory   %-12s weights %s, gradients %s, optimiser %s, packed %s, activations %s, other %s"
+            "   [%s free: %s]\n",
+            bytes_text((double)p->memory), mebi(p->weights), mebi(p->gradients), mebi(p->optimiser),
+            mebi(p->packed), mebi(p->activations), mebi(p->other), bytes_text((double)p->memory_free),
+            p->memory <= p->memory_free ? "ok" : "too little");
+    fprintf(out, "disk     %-12s %" PRId64 " checkpoints x %s", bytes_text((double)p->disk), p->checkpoints,
+            bytes_text((double)p->checkpoint));
+    if (p->disk_free >= 0)
+        fprintf(out, "   [%s free: %s]", bytes_text((double)p->disk_free),
+                p->disk <= p->disk_free ? "ok" : "too little");
+    fprintf(out, "\ntime     %-12s %s tok/s %s on %d thread%s (%s, %s); range %s to %s\n",
+            duration_text(p->seconds), count_text(llround(p->tokens_per_second)),
+            p->measured ? text("measured for %.0f s", p->measured_seconds) : "assumed", p->threads,
+            p->threads == 1 ? "" : "s", p->tier, p->bf16 ? "bf16" : "f32", duration_text(p->seconds_low),
+            duration_text(p->seconds_high));
+}
+
+json_t *plan_json(const train_plan *p) {
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s, s:i, s:i,"
+                     " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
+                     " s:{s:I, s:I, s:I, s:I},"
+                     " s:{s:f, s:f, s:f, s:f, s:b}}",
+                     "model", p->model_name, "parameters", (json_int_t)p->parameters, "active",
+                     (json_int_t)p->active, "steps", (json_int_t)p->steps, "batch_tokens",
+                     (json_int_t)p->batch_tokens, "tokens", (json_int_t)p->tokens, "corpus_tokens",
+                     (json_int_t)p->corpus_tokens, "threads", p->threads, "kernels", p->tier, "precision",
+                     p->bf16 ? "bf16" : "f32", "micro_batch", p->micro_batch, "lanes", p->lanes,
+                     "memory_bytes", "weights", (json_int_t)p->weights, "gradients",
+                     (json_int_t)p->gradients, "optimiser", (json_int_t)p->optimiser, "packed",
+                     (json_int_t)p->packed, "activations", (json_int_t)p->activations, "other",
+                     (json_int_t)p->other, "total", (json_int_t)p->memory, "free",
+                     (json_int_t)p->memory_free, "disk_bytes", "checkpoint", (json_int_t)p->checkpoint,
+                     "checkpoints", (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free",
+                     (json_int_t)p->disk_free, "time", "seconds", p->seconds, "low", p->seconds_low,
+                     "high", p->seconds_high, "tokens_per_second", p->tokens_per_second, "measured",
+                     (int)p->measured);
+}

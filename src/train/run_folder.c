@@ -1,0 +1,246 @@
+/* run_folder.c - see run_folder.h.
+ *
+ * How: metrics.jsonl and samples.jsonl only ever grow by whole lines, each one write call. After a
+ * kill they may be ahead of the checkpoint that the run continues from; run_folder_cut takes those
+ * lines off again, so a finished file reads as if the run had never stopped.
+ *
+ * Mind: the lock is an flock on RUN/lock: it goes away with the process, however that ends.
+ */
+#include "train/run_folder.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "base/progress.h"
+#include "kernels/kernels.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DISK_LOOK_SECONDS 5.0
+
+/* -- opening -- */
+
+static status take_lock(run_folder *f) {
+    char path[PATH_SIZE];
+    TRY(path_join(path, f->path, "lock"));
+    f->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (f->lock < 0) return error_errno(errno, text("open %s", path), path);
+    if (flock(f->lock, LOCK_EX | LOCK_NB) == 0) return STATUS_OK;
+    int failed = errno;
+    close(f->lock);
+    f->lock = -1;
+    if (failed != EWOULDBLOCK) return error_errno(failed, text("lock %s", path), path);
+    return FAIL(F_UNAVAILABLE, "another process is training in this run folder", f->path,
+                "two writers would destroy each other's checkpoints",
+                "wait for it to end, stop it, or choose another --run folder");
+}
+
+status run_folder_open(run_folder *f, const char *path, double disk_wait) {
+    *f = (run_folder){.lock = -1, .disk_wait = disk_wait};
+    TRY(folder_create(path));
+    if (strlen(path) + 64 >= PATH_SIZE)
+        return FAIL(F_BAD_VALUE, "the path of the run folder is too long", path,
+                    text("paths have at most %d bytes", PATH_SIZE - 64), "use a shorter --run folder");
+    snprintf(f->path, sizeof f->path, "%s", path);
+    TRY(path_join(f->metrics, path, "metrics.jsonl"));
+    TRY(path_join(f->samples, path, "samples.jsonl"));
+    TRY(path_join(f->config, path, "config.ini"));
+    TRY(path_join(f->plan, path, "plan.json"));
+    TRY(path_join(f->model, path, "model"));
+    TRY(take_lock(f));
+    char log[PATH_SIZE];
+    TRY(path_join(log, path, "log.txt"));
+    return log_file(log);
+}
+
+void run_folder_close(run_folder *f) {
+    if (f->lock >= 0) {
+        close(f->lock);
+        if (log_file(NULL) != STATUS_OK) log_warn("log.txt could not be closed");
+    }
+    f->lock = -1;
+}
+
+status run_folder_forget(run_folder *f) {
+    static const char *const names[] = {"config.ini",    "plan.json",  "env.json",
+                                        "metrics.jsonl", "samples.jsonl"};
+    char path[PATH_SIZE];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        TRY(path_join(path, f->path, names[i]));
+        if (unlink(path) != 0 && errno != ENOENT) return error_errno(errno, text("remove %s", path), path);
+    }
+    TRY(folder_remove(f->model));
+    TRY(path_join(path, f->path, "checkpoints"));
+    return folder_remove(path);
+}
+
+status run_folder_facts(const run_folder *f) {
+    struct utsname system;
+    char path[PATH_SIZE], now[21];
+    TRY(path_join(path, f->path, "env.json"));
+    clock_utc(now);
+    if (uname(&system) != 0) memset(&system, 0, sizeof system);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:s}", "program", "fathom",
+                          "version", FATHOM_VERSION, "system", system.sysname, "release",
+                          system.release, "machine", system.machine, "cpu", kernels_cpu_text(), "cpus",
+                          pool_cpus(), "threads", pool_threads(), "memory_bytes",
+                          (json_int_t)memory_available(), "kernels", tier_name(kernels_tier()));
+    if (o == NULL || json_object_set_new(o, "started", json_string(now)) != 0) {
+        json_decref(o);
+        return FAIL(F_NO_MEMORY, "env.json could not be made", f->path, "memory ran out",
+                    "free memory and run the same command again");
+    }
+    status s = json_write(path, o);
+    json_decref(o);
+    return s;
+}
+
+status run_folder_byte_tokenizer(run_folder *f) {
+    TRY(path_join(f->tokenizer, f->path, "tokenizer.json"));
+    json_t *vocab = json_object();
+    int next = 256; /* bytes without a printable form get the code points from U+0100 on, in order */
+    for (int b = 0; b < 256; b++) {
+        bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+        int code = printable ? b : next++;
+        char utf8[3] = {(char)(code < 128 ? code : 0xC0 | code >> 6),
+                        (char)(code < 128 ? 0 : 0x80 | (code & 63)), 0};
+        if (json_object_set_new(vocab, utf8, json_integer(b)) != 0) break;
+    }
+    json_t *o = json_pack(
+        "{s:s, s:n, s:n, s:[], s:n, s:{s:s, s:b, s:b, s:b}, s:n, s:{s:s, s:b, s:b, s:b},"
+        " s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:[]}}",
+        "version", "1.0", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "type",
+        "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0, "post_processor", "decoder",
+        "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0, "model", "type", "BPE",
+        "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+        "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges");
+    if (o == NULL || json_object_size(vocab) != 256) {
+        json_decref(o);
+        return FAIL(F_NO_MEMORY, "tokenizer.json could not be made", f->path, "memory ran out",
+                    "free memory and run the same command again");
+    }
+    status s = json_write(f->tokenizer, o);
+    json_decref(o);
+    return s;
+}
+
+/* -- lines -- */
+
+/* Bytes at the start of the file that hold whole lines with a step up to `step`. */
+static size_t lines_kept(const char *bytes, size_t n, int64_t step) {
+    size_t kept = 0;
+    while (kept < n) {
+        const char *end = memchr(bytes + kept, '\n', n - kept);
+        if (end == NULL) break;
+        size_t length = (size_t)(end - (bytes + kept));
+        json_t *line;
+        int64_t at = INT64_MAX;
+        if (json_parse(bytes + kept, length, "metrics", &line) != STATUS_OK) break;
+        bool ok = json_get_int(line, "step", &at, "metrics") == STATUS_OK && at <= step;
+        json_decref(line);
+        if (!ok) break;
+        kept += length + 1;
+    }
+    error_clear();
+    return kept;
+}
+
+static status cut_file(const char *path, int64_t step) {
+    char *bytes;
+    size_t n;
+    if (!path_exists(path)) return STATUS_OK;
+    TRY(file_read(path, 0, &bytes, &n));
+    size_t kept = lines_kept(bytes, n, step);
+    status s = kept == n ? STATUS_OK : file_write(path, bytes, kept);
+    mem_free(bytes);
+    return s;
+}
+
+status run_folder_cut(const run_folder *f, int64_t step) {
+    TRY(cut_file(f->metrics, step));
+    return cut_file(f->samples, step);
+}
+
+/* Appends object as a line, which it frees; waits while the disk is full. */
+static status append_object(const run_folder *f, const char *path, json_t *object, int64_t step) {
+    char *line = object != NULL ? json_line(object) : NULL;
+    json_decref(object);
+    if (line == NULL)
+        return FAIL(F_NO_MEMORY, text("a line of %s could not be made", path_name(path)), path,
+                    "memory ran out or a text is not UTF-8", "free memory and run the same command again");
+    double waited = 0;
+    status s;
+    while ((s = file_append_line(path, line)) != STATUS_OK) {
+        s = run_folder_wait(f, s, &waited, 65536);
+        if (s == STATUS_OK) s = cut_file(path, step - 1); /* half a line may have been written */
+        if (s != STATUS_OK) break;
+    }
+    mem_free(line);
+    return s;
+}
+
+/* Not finite numbers have no JSON form: they become null. */
+static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+status run_folder_metric(const run_folder *f, const trainer *t, const step_report *r,
+                         const evaluation *e, double tokens_per_second) {
+    const train_state *state = &t->state;
+    json_t *o = json_pack("{s:I, s:I, s:f, s:o, s:f, s:o, s:f, s:I}", "step", (json_int_t)state->step,
+                          "tokens", (json_int_t)state->tokens, "time", state->seconds, "loss",
+                          real_or_null(r->loss), "lr", r->lr, "grad_norm", real_or_null(r->grad_norm),
+                          "tok_per_sec", tokens_per_second, "mem_bytes", (json_int_t)memory_peak_rss());
+    bool ok = o != NULL;
+    if (ok && t->config.n_mtp > 0) ok = json_object_set_new(o, "mtp_loss", real_or_null(r->mtp_loss)) == 0;
+    if (ok && r->expert_max_violation >= 0)
+        ok = json_object_set_new(o, "expert_max_violation", json_real(r->expert_max_violation)) == 0 &&
+             json_object_set_new(o, "balance_loss", real_or_null(r->balance_loss)) == 0;
+    if (ok && r->skipped) ok = json_object_set_new(o, "skipped", json_true()) == 0;
+    if (ok && e != NULL)
+        ok = json_object_set_new(o, "val_loss", real_or_null(e->loss)) == 0 &&
+             json_object_set_new(o, "val_bpb", real_or_null(e->bpb)) == 0;
+    if (!ok) {
+        json_decref(o);
+        o = NULL;
+    }
+    return append_object(f, f->metrics, o, state->step);
+}
+
+status run_folder_sample(const run_folder *f, int64_t step, const char *prompt, const char *sample) {
+    json_t *o = json_pack("{s:I, s:s, s:s}", "step", (json_int_t)step, "prompt", prompt, "text", sample);
+    return append_object(f, f->samples, o, step);
+}
+
+/* -- a full disk -- */
+
+static void sleep_seconds(double seconds) {
+    for (double end = clock_seconds() + seconds; clock_seconds() < end && !interrupted();) {
+        struct timespec nap = {.tv_nsec = 100000000};
+        nanosleep(&nap, NULL);
+    }
+}
+
+status run_folder_wait(const run_folder *f, status failed, double *waited, int64_t bytes) {
+    error_report report;
+    error_save(&report);
+    if (report.id != F_DISK_FULL || *waited >= f->disk_wait || interrupted()) return failed;
+    int64_t free_bytes = 0;
+    if (disk_free(f->path, &free_bytes) != STATUS_OK) free_bytes = 0;
+    log_warn("disk full: paused, the state is in memory; looking again every %.0f s, for %s more. "
+             "Needed %s, free %s. To make room: fathom runs rm --keep-best",
+             DISK_LOOK_SECONDS, duration_text(f->disk_wait - *waited), bytes_text((double)bytes),
+             bytes_text((double)free_bytes));
+    double from = clock_seconds(), left = f->disk_wait - *waited;
+    sleep_seconds(left < DISK_LOOK_SECONDS ? left : DISK_LOOK_SECONDS);
+    *waited += clock_seconds() - from;
+    if (!interrupted()) return STATUS_OK;
+    error_restore(&report);
+    return failed;
+}

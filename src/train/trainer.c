@@ -1,0 +1,290 @@
+/* trainer.c - one training step, one evaluation.
+ *
+ * What: the step of architecture.md section 2. Rows of the global batch are a pure function of the
+ * step, so a trainer whose weights, moments and train_state are those of step N goes on exactly as
+ * the run would have that never stopped.
+ *
+ * How: rows_load -> lanes_gradient -> norm -> update -> router bias. A gradient whose norm is not
+ * finite is not used: the step counts, the update is left out (and the bias correction does not
+ * advance), the counters say so.
+ *
+ * Mind: the micro-batch is chosen here once: what a lane holds, at most MICRO_TOKENS, halved while
+ * its tape (measured dry) would take more than half of the memory this process may use. It becomes
+ * part of the run's settings because bf16 products and padded experts see it (lanes.c).
+ */
+#include "train/trainer.h"
+
+#include "train/plan_internal.h"
+
+#include "base/clock.h"
+#include "kernels/kernels.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MICRO_TOKENS 8192 /* larger forwards gain no speed and cost memory */
+
+bool train_uses_bf16(train_precision precision) {
+    if (precision == PRECISION_AUTO) return kernels_tier() == TIER_AMX;
+    return precision == PRECISION_BF16;
+}
+
+/* -- memory -- */
+
+status trainer_activation_bytes(model *m, float *gradient, int64_t seq_len,
+                                const gradient_options *options, int64_t *bytes) {
+    row_set rows;
+    arena memory;
+    *bytes = 0;
+    TRY(rows_init(&rows, options->micro_batch, seq_len));
+    status s = arena_init(&memory, "dry tape", (size_t)1 << 44);
+    if (s != STATUS_OK) {
+        rows_clear(&rows);
+        return s;
+    }
+    int64_t n = rows.capacity * seq_len;
+    for (int64_t i = 0; i < n; i++) {
+        rows.ids[i] = rows.target[i] = rows.next_id[i] = rows.target_mtp[i] = 0;
+        rows.first[i] = 0;
+    }
+    rows.n = rows.capacity;
+    model_batch batch;
+    model_result result = {0};
+    tape t;
+    rows_batch(&rows, 0, rows.n, &batch);
+    batch.loss_scale = 1.0 / (double)n;
+    batch.mtp_scale = options->mtp_weight / (double)n;
+    batch.balance_scale = 1.0 / rows.n;
+    batch.checkpointing = options->recompute;
+    param_set_gradients(&m->params, gradient);
+    s = tape_init(&t, &memory, &m->params,
+                  (tape_options){.recording = true, .bf16 = options->bf16, .dry = true});
+    if (s == STATUS_OK) s = model_forward(m, &t, &batch, &result);
+    if (s == STATUS_OK) s = tape_backward(&t);
+    *bytes = (int64_t)memory.peak;
+    arena_clear(&memory);
+    rows_clear(&rows);
+    return s;
+}
+
+/* Fixes the micro-batch unless the settings name one. */
+static status choose_micro_batch(trainer *t, int n_rows) {
+    int per_lane = (n_rows + t->lanes.n - 1) / t->lanes.n;
+    int64_t limit = memory_available() / 2, bytes;
+    if (t->settings.micro_batch > 0) {
+        t->gradient.micro_batch = t->settings.micro_batch;
+        return STATUS_OK;
+    }
+    int64_t most = MICRO_TOKENS / t->settings.seq_len;
+    int n = most < 1 ? 1 : most < per_lane ? (int)most : per_lane;
+    for (;; n /= 2) {
+        t->gradient.micro_batch = n;
+        TRY(trainer_activation_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len,
+                                     &t->gradient, &bytes));
+        if (bytes <= limit || n == 1) break;
+    }
+    t->settings.micro_batch = n;
+    return STATUS_OK;
+}
+
+/* -- opening -- */
+
+static status open_data(trainer *t) {
+    const char *input = t->settings.input;
+    loader_options o = {.folder = input != NULL ? NULL : t->settings.data,
+                        .input = input,
+                        .split = SPLIT_TRAIN,
+                        .seq_len = (int)t->settings.seq_len,
+                        .seed = t->settings.seed,
+                        .mode = input != NULL ? LOADER_STREAM : LOADER_PACKED};
+    TRY(loader_open(&t->train, &o));
+    o.split = SPLIT_VALIDATION;
+    status s = loader_open(&t->validation, &o);
+    if (s != STATUS_OK && error_last()->id == F_NO_TEXT) {
+        t->validation = NULL; /* a dataset without a validation split can still be trained on */
+        error_clear();
+        return STATUS_OK;
+    }
+    return s;
+}
+
+static status open_memory(trainer *t) {
+    const train_settings *s = &t->settings;
+    int n_rows = (int)(s->batch_tokens / s->seq_len);
+    int n_lanes = s->grad_lanes < n_rows ? s->grad_lanes : n_rows;
+    TRY(plan_check_states(&t->config, lanes_buffers(n_lanes)));
+    TRY(model_init(&t->model, &t->config, DTYPE_F32));
+    param_set_initialise(&t->model.params, s->seed);
+    TRY(optimiser_init(&t->optimiser, &t->model.params));
+    TRY(lanes_init(&t->lanes, n_lanes, t->model.params.count));
+    TRY(rows_init(&t->rows, n_rows, s->seq_len));
+    t->gradient = (gradient_options){.bf16 = train_uses_bf16(s->precision),
+                                     .recompute = s->recompute,
+                                     .mtp_weight = s->mtp_weight};
+    TRY(choose_micro_batch(t, n_rows));
+    TRY(rows_init(&t->val_rows, t->gradient.micro_batch, s->seq_len));
+    size_t room = (size_t)memory_available();
+    return arena_init(&t->step_memory, "activations", room > ((size_t)1 << 30) ? room : (size_t)1 << 30);
+}
+
+status trainer_open(trainer *t, const train_settings *s) {
+    *t = (trainer){.settings = *s, .state = {.val_step = -1, .best_step = -1}};
+    status result = open_data(t);
+    if (result == STATUS_OK)
+        result = train_settings_check(&t->settings, loader_vocab_size(t->train), &t->config);
+    if (result == STATUS_OK) result = open_memory(t);
+    if (result == STATUS_OK) {
+        t->state.data_fingerprint = loader_fingerprint(t->train);
+        return result;
+    }
+    trainer_close(t);
+    return result;
+}
+
+void trainer_close(trainer *t) {
+    arena_clear(&t->step_memory);
+    rows_clear(&t->val_rows);
+    rows_clear(&t->rows);
+    lanes_clear(&t->lanes);
+    optimiser_clear(&t->optimiser);
+    model_clear(&t->model);
+    loader_close(t->validation);
+    loader_close(t->train);
+    *t = (trainer){0};
+}
+
+/* -- a step -- */
+
+/* Largest max / mean - 1 of routed tokens over the layers (MaxVio of arXiv 2408.15664). */
+static double max_violation(const model *m) {
+    double worst = -1;
+    for (int64_t l = 0; l < m->config.n_layer + m->config.n_mtp; l++) {
+        const model_layer *layer = &m->layers[l];
+        if (layer->counts == NULL) continue;
+        int64_t sum = 0, most = 0;
+        for (int e = 0; e < m->config.n_expert; e++) {
+            sum += layer->counts[e];
+            most = layer->counts[e] > most ? layer->counts[e] : most;
+        }
+        if (sum > 0) worst = fmax(worst, (double)most * m->config.n_expert / (double)sum - 1);
+    }
+    return worst;
+}
+
+static void use_gradient(trainer *t, step_report *r) {
+    const train_settings *s = &t->settings;
+    optimiser_rates rates = {.lr = r->lr,
+                             .beta1 = s->beta1,
+                             .beta2 = s->beta2,
+                             .epsilon = s->epsilon,
+                             .weight_decay = s->weight_decay,
+                             .grad_clip = s->grad_clip,
+                             .update = t->state.adam_steps + 1};
+    optimiser_update(&t->optimiser, &rates, r->grad_norm);
+    if (s->balance_rate > 0) model_balance(&t->model, s->balance_rate);
+    t->state.adam_steps++;
+    t->state.skipped_in_row = 0;
+}
+
+static void skip_gradient(trainer *t, step_report *r) {
+    const param *bad = gradient_first_bad(&t->model.params);
+    r->skipped = true;
+    r->bad = bad != NULL ? bad->name : NULL;
+    t->state.skipped++;
+    t->state.skipped_in_row++;
+}
+
+status trainer_step(trainer *t, step_report *r) {
+    gradient_result g;
+    int n = t->rows.capacity;
+    *r = (step_report){.lr = train_learning_rate(&t->settings, t->state.step)};
+    TRY(rows_load(&t->rows, t->train, t->state.step * n, 1, n));
+    TRY(lanes_gradient(&t->lanes, &t->model, &t->rows, &t->gradient, &t->step_memory, &g));
+    r->counted = g.counted;
+    r->loss = g.counted > 0 ? g.loss_sum / (double)g.counted : 0;
+    r->mtp_loss = g.mtp_counted > 0 ? g.mtp_sum / (double)g.mtp_counted : 0;
+    r->balance_loss = g.balance_loss / n;
+    r->expert_max_violation = max_violation(&t->model);
+    r->grad_norm = gradient_norm(&t->model.params);
+    if (isfinite(r->grad_norm))
+        use_gradient(t, r);
+    else
+        skip_gradient(t, r);
+    if (t->state.step == 0) t->state.first_loss = isfinite(r->loss) ? r->loss : 0;
+    if (isfinite(r->loss)) t->state.train_loss = r->loss;
+    t->state.step++;
+    t->state.tokens += g.counted;
+    return STATUS_OK;
+}
+
+/* -- speed -- */
+
+static void make_fresh(trainer *t) {
+    uint64_t fingerprint = t->state.data_fingerprint;
+    size_t bytes = (size_t)t->model.params.count * sizeof(float);
+    param_set_initialise(&t->model.params, t->settings.seed);
+    memset(t->optimiser.m, 0, bytes);
+    memset(t->optimiser.v, 0, bytes);
+    t->state = (train_state){.val_step = -1, .best_step = -1, .data_fingerprint = fingerprint};
+}
+
+static int compare_seconds(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The median step: the first pays for page faults, and a busy machine disturbs single ones. */
+status trainer_measure(trainer *t, double seconds, double *tokens_per_second) {
+    double taken[64], began = clock_seconds();
+    step_report r;
+    int n = 0;
+    do {
+        double from = clock_seconds();
+        TRY(trainer_step(t, &r));
+        taken[n++] = clock_seconds() - from;
+    } while (n < 2 || (n < 64 && clock_seconds() - began < seconds && !interrupted()));
+    qsort(taken + 1, (size_t)n - 1, sizeof *taken, compare_seconds);
+    double median = taken[1 + (n - 1) / 2];
+    *tokens_per_second = (double)(t->settings.batch_tokens) / (median > 0 ? median : 1e-9);
+    make_fresh(t);
+    return STATUS_OK;
+}
+
+/* -- evaluation -- */
+
+/* Rows first, first + 1 ... as they are, or every k-th so that about eval_tokens remain. */
+static int64_t evaluation_stride(const trainer *t, int64_t rows) {
+    int64_t tokens = t->settings.eval_tokens;
+    if (tokens <= 0) return 1;
+    int64_t wanted = tokens / t->settings.seq_len;
+    return wanted < 1 ? rows : wanted >= rows ? 1 : rows / wanted;
+}
+
+status trainer_evaluate(trainer *t, evaluation *e) {
+    *e = (evaluation){0};
+    if (t->validation == NULL)
+        return FAIL(F_MISSING, "the data has no validation split", t->settings.run,
+                    "there is nothing held out to measure the loss on",
+                    "tokenize the data again with a validation share, or use --eval-every 0");
+    int64_t rows = loader_rows(t->validation), stride = evaluation_stride(t, rows);
+    int64_t wanted = (rows + stride - 1) / stride;
+    gradient_result sum = {0};
+    for (int64_t at = 0; at < wanted; at += t->val_rows.capacity) {
+        int64_t left = wanted - at;
+        int n = left < t->val_rows.capacity ? (int)left : t->val_rows.capacity;
+        TRY(rows_load(&t->val_rows, t->validation, at * stride, stride, n));
+        TRY(rows_loss(&t->model, &t->val_rows, &t->gradient, &t->step_memory, &sum));
+    }
+    if (sum.counted == 0)
+        return FAIL(F_MISSING, "the validation split has no token to predict", t->settings.run,
+                    "it is empty or its documents have one token", "use data with more text");
+    e->counted = sum.counted;
+    e->loss = sum.loss_sum / (double)sum.counted;
+    /* bytes behind the rows that were used: their share of the split's targets */
+    double bytes_per_target = (double)loader_text_bytes(t->validation) /
+                              (double)(loader_tokens(t->validation) - loader_documents(t->validation));
+    e->bpb = e->loss / (bytes_per_target * 0.69314718055994530942);
+    return STATUS_OK;
+}
