@@ -12,11 +12,12 @@
  *
  * Documents reach the sink one after another, ordered by source and then by path, the same bytes in
  * the same order for the same packages and any number of threads. Nothing is dropped in silence:
- * every file that was read is counted once, as a document or under the reason it is none.
+ * every piece (a file, or one fortune of a fortune file) is counted once, as a document or under
+ * the reason it is none.
  *
- * Mind: text is UTF-8 in NFC without control characters except '\n' (and '\t' inside a line of
- * preformatted text never: tabs become spaces), ends in exactly one '\n', and shares no line of
- * CORPUS_LINE_MIN bytes or more with an earlier document or with itself.
+ * Mind: text is UTF-8 in NFC whose only control character is '\n', ends in exactly one '\n', and no
+ * line of CORPUS_LINE_MIN bytes or more (blanks at its ends aside) occurs twice in a corpus: neither
+ * in two documents nor in one.
  */
 #ifndef FATHOM_DATA_CORPUS_H
 #define FATHOM_DATA_CORPUS_H
@@ -26,7 +27,8 @@
 #include <stdint.h>
 
 #define CORPUS_LINE_MIN      24  /* shorter lines ("Examples") may repeat */
-#define CORPUS_DOCUMENT_MIN  120 /* bytes; what is left below this is not a document */
+#define CORPUS_DOCUMENT_MIN  40  /* bytes; what is left below this is not a document */
+#define CORPUS_FILE_MAX      ((size_t)32 << 20) /* bytes of one file, unpacked */
 #define CORPUS_SOURCES       8
 #define CORPUS_FIELD         160 /* bytes of a name, version or file name, with its NUL */
 
@@ -45,17 +47,17 @@ typedef status document_sink(void *context, const document *d);
 
 /* Why a file, or a part of one, did not become text. */
 typedef enum corpus_drop {
-    DROP_KIND,     /* files: not a kind of file that this source's text comes from */
-    DROP_ALIAS,    /* files: a page that only names another page (.so) */
-    DROP_SHORT,    /* files: less than CORPUS_DOCUMENT_MIN bytes were left */
-    DROP_SAME,     /* files: the same text as an earlier document */
-    DROP_TOO_LONG, /* files: larger than the limit for one file */
-    DROP_BINARY,   /* files: more than 1 % of the bytes are not UTF-8 text */
+    DROP_KIND,     /* pieces: not a kind of file that this source's text comes from */
+    DROP_ALIAS,    /* pieces: a page that only names another page, or a link */
+    DROP_SHORT,    /* pieces: less than CORPUS_DOCUMENT_MIN bytes were left */
+    DROP_SAME,     /* pieces: the same text as an earlier document */
+    DROP_TOO_LONG, /* pieces: larger than CORPUS_FILE_MAX, or macros that expand without end */
+    DROP_BINARY,   /* pieces: more than 1 % of the bytes are no text */
     DROP_LINE,     /* lines: seen before in this corpus */
-    DROP_BYTES,    /* bytes: not UTF-8 (taken as Latin-1 where that works) or control characters */
+    DROP_BYTES,    /* bytes: neither UTF-8 nor Latin-1, and control characters */
     DROP_REASONS
 } corpus_drop;
-/* "files that only name another page"; for tables. */
+/* For tables: "page that only names another page". */
 const char *corpus_drop_name(corpus_drop reason);
 
 typedef struct corpus_source {
@@ -63,11 +65,11 @@ typedef struct corpus_source {
     char sha256[65];      /* of the .deb; "" for local files */
     const char *license;  /* a note for the data card; static */
     int64_t archive_bytes; /* size of the .deb, or of all files read */
-    int64_t files, raw_bytes;
+    int64_t pieces, raw_bytes;    /* raw: of the files that were read, unpacked */
     int64_t documents, text_bytes;
-    int64_t dropped[DROP_REASONS];
-    int64_t dropped_bytes[DROP_REASONS];
-    double seconds;       /* unpacking and cleaning, summed over threads */
+    int64_t dropped[DROP_REASONS]; /* pieces, lines or bytes, see corpus_drop */
+    int64_t dropped_line_bytes;    /* of the lines under DROP_LINE */
+    double seconds;                /* unpacking and cleaning */
 } corpus_source;
 
 typedef struct corpus_report {

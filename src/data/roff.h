@@ -16,9 +16,6 @@
 
 #include "data/buffer.h"
 
-#define MARK_HEADING    '\x01'
-#define MARK_SUBHEADING '\x02'
-
 typedef struct roff_page {
     bool alias; /* the page only names another one (.so): there is no text */
     bool cut;   /* its own macros expand beyond the bound; calls after that were left out */

@@ -50,7 +50,8 @@ void roff_break(roff *r) {
     size_t n = r->line.n;
     while (n > 0 && r->line.bytes[n - 1] == ' ') n--;
     if (n > 0) {
-        if (r->blank && r->started) buffer_byte(r->out, '\n');
+        if (r->blank && r->started && !r->headed) buffer_byte(r->out, '\n');
+        r->headed = r->heading != 0;
         if (r->heading != 0) buffer_byte(r->out, r->heading);
         buffer_put(r->out, r->line.bytes, n);
         buffer_byte(r->out, '\n');
@@ -82,10 +83,11 @@ void roff_tag_end(roff *r) {
             buffer_byte(&r->line, '-');
             break;
         }
-    if (r->line.n > 4) {
+    size_t n = r->line.n;
+    if (n > 4 || (n > 0 && strchr("-.):", r->line.bytes[n - 1]) == NULL)) {
         roff_break(r);
     } else {
-        r->space = r->line.n > 0;
+        r->space = n > 0;
         r->joined = false;
     }
 }

@@ -5,6 +5,8 @@
 
 #include "data/roff.h"
 
+#include "data/clean.h"
+
 #include <stdint.h>
 
 #define ROFF_NAME    32  /* bytes of a name that is kept, with its NUL */
@@ -59,6 +61,7 @@ typedef struct roff {
     bool space;         /* a space belongs before the next character */
     bool joined;        /* \c: the next input line continues this one */
     bool fill;
+    bool headed;        /* the last output line is a heading: no empty line behind it */
     bool blank;         /* an empty line belongs before the next output line */
     bool dense;         /* .PD 0: no empty lines between paragraphs */
     bool tag;           /* the next text is the tag of a .TP */

@@ -4,7 +4,7 @@
  * How: one table from name to kind, one switch. Font macros differ only in whether their arguments
  * are joined (BR, RB, IR, ...) or separated by spaces (B, I, SM, SB).
  * Mind: indentation is dropped: the text of a list item follows its tag on the next line, or on the
- * same line behind a tag of up to four bytes ("- ", "1. ").
+ * same line behind a short tag such as "-", "1." or "(a)".
  */
 #include "data/roff_internal.h"
 

@@ -355,16 +355,14 @@ static void display_begin(roff *r, const args *a) {
 }
 
 /* .Ex -std and .Rv -std are whole sentences. */
-static void sentence_put(roff *r, const args *a, const char *before, const char *name_end,
-                         const char *after) {
+static void sentence_put(roff *r, const args *a, const char *predicate) {
     word_begin(r);
-    text_put(r, before);
+    text_put(r, "The ");
     if (a->n > 1)
         roff_decode(r, a->list[1]);
     else
         roff_put(r, r->doc.name.n > 0 ? r->doc.name.bytes : "", r->doc.name.n);
-    text_put(r, name_end);
-    text_put(r, after);
+    text_put(r, predicate);
 }
 
 static void include_put(roff *r, const args *a) {
@@ -378,6 +376,7 @@ static void include_put(roff *r, const args *a) {
     text_put(r, "<");
     roff_decode(r, a->list[0]);
     text_put(r, ">");
+    (void)words_put(r, a, 1);
     if (r->doc.synopsis) roff_break(r);
 }
 
@@ -429,8 +428,14 @@ static void block_put(roff *r, mdoc_macro kind, const args *a) {
         inline_put(r, NULL, a, 0);
         break;
     case MDOC_INCLUDE: include_put(r, a); break;
-    case MDOC_EXIT: sentence_put(r, a, "The ", " utility exits 0 on success, and >0 if an error occurs.", ""); break;
-    case MDOC_RETURN: sentence_put(r, a, "The ", "() function returns the value 0 if successful; ", "otherwise the value -1 is returned and the global variable errno is set to indicate the error."); break;
+    case MDOC_EXIT:
+        sentence_put(r, a, " utility exits 0 on success, and >0 if an error occurs.");
+        break;
+    case MDOC_RETURN:
+        sentence_put(r, a,
+                     "() function returns the value 0 if successful; otherwise the value -1 is "
+                     "returned and the global variable errno is set to indicate the error.");
+        break;
     case MDOC_REFERENCES: roff_break(r); r->doc.references = 0; break;
     case MDOC_REFERENCES_END: text_put(r, "."); r->doc.references = -1; roff_break(r); break;
     case MDOC_FIELD: field_put(r, a); break;
@@ -445,7 +450,7 @@ bool roff_mdoc(roff *r, slice name, const args *a) {
     if (row == NULL) return false;
     if (row->kind > MDOC_LONG_CLOSE) {
         block_put(r, row->kind, a);
-        if (row->kind == MDOC_DESCRIPTION || row->kind == MDOC_AUTHOR) r->space = true;
+        if (row->kind != MDOC_FUNCTION_OPEN && r->line.n > 0) r->space = true;
         return true;
     }
     bool synopsis_line = r->doc.synopsis && r->fill &&
