@@ -16,6 +16,7 @@
  */
 #include "train/plan_internal.h"
 #include "train/run_folder.h"
+#include "train/settings.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,6 +28,7 @@
 
 #define BAD_STEPS_MAX 5
 #define CURVE_POINTS  24
+#define MEASURE_SECONDS 3.0
 
 typedef struct run {
     train_settings settings; /* as recorded; strings live in `strings` or with the caller */
@@ -289,7 +291,7 @@ static status open_settings(run *r) {
 static status measure_if_needed(run *r, double *rate) {
     *rate = 0;
     if (r->settings.max_steps > 0 || r->settings.minutes <= 0) return STATUS_OK;
-    return trainer_measure(&r->trainer, 3.0, rate);
+    return trainer_measure(&r->trainer, MEASURE_SECONDS, rate);
 }
 
 static void fix_steps(run *r, double rate) {
@@ -332,7 +334,9 @@ static status open_run(run *r) {
     TRY(continue_run(r));
     fix_steps(r, rate);
     TRY(plan_fill(&r->plan, &r->trainer));
+    if (rate > 0) plan_time(&r->plan, rate, MEASURE_SECONDS);
     TRY(plan_check(&r->plan));
+    TRY(train_settings_log_changes(&r->settings, r->folder.config, &r->strings));
     TRY(train_settings_write(&r->settings, r->folder.config));
     TRY(find_tokenizer(r));
     TRY(run_folder_facts(&r->folder));
@@ -356,6 +360,9 @@ static status fill_result(const run *r, train_result *out) {
     out->resumed_from = r->resumed_from;
     out->tokens_per_second = part_rate(r);
     out->peak_bytes = memory_peak_rss();
+    out->planned_bytes = r->plan.memory;
+    out->part_seconds = r->part_seconds;
+    out->planned_seconds = r->plan.measured ? r->plan.seconds : 0;
     return sha256_bytes(params->master, (size_t)params->count * sizeof(float), &out->weights);
 }
 

@@ -6,7 +6,7 @@
  * shakespeare-char is the published CPU recipe for that text (4 layers of 128, context 64, 12 rows a
  * step, 2,000 steps; architecture notes 7) with this program's block: RMSNorm, RoPE, SwiGLU.
  */
-#include "train/recipes.h"
+#include "train/settings.h"
 
 const option_preset train_recipes[] = {
     {"tiny", "f-1m for about 20 seconds: tests, first contact",

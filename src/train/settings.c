@@ -13,7 +13,7 @@
  */
 #include "train/train.h"
 
-#include "train/recipes.h"
+#include "train/settings.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -200,19 +200,12 @@ static bool is_given(const train_settings *s, int row, const train_settings *sta
     return s->given != NULL ? s->given[row] : !same_value(&rows[row], s, standard);
 }
 
-/* Joins one row; a difference that may not be is added to `complaints`. */
-static void join_row(train_settings *s, const train_settings *recorded, int i, char *complaints,
+/* A row that differs: adds it to `complaints` if it may not. */
+static void join_row(const train_settings *s, const train_settings *recorded, int i, char *complaints,
                      size_t room, bool *fixed) {
     const option *row = &rows[i];
     change_class class = class_of(row);
-    if (class == CHANGE_FREE) {
-        log_info("changed for the rest of the run: %s = %s", row->name, option_value_text(row, s));
-        return;
-    }
-    if (class == CHANGE_RATE && s->accept_changes) {
-        log_warn("changed for the rest of the run: %s = %s", row->name, option_value_text(row, s));
-        return;
-    }
+    if (class == CHANGE_FREE || (class == CHANGE_RATE && s->accept_changes)) return;
     size_t used = strlen(complaints);
     char old[256];
     snprintf(old, sizeof old, "%s", option_value_text(row, recorded));
@@ -266,6 +259,21 @@ status train_settings_recall(train_settings *s, arena *strings) {
     if (s->input != NULL && asked.data != NULL) s->input = NULL; /* one source: the one asked for */
     if (s->data != NULL && asked.input != NULL) s->data = NULL;
     return complaints[0] ? refuse_changes(s, path, complaints, fixed) : STATUS_OK;
+}
+
+status train_settings_log_changes(const train_settings *s, const char *path, arena *strings) {
+    train_settings recorded;
+    if (!path_exists(path)) return STATUS_OK;
+    TRY(train_settings_defaults(&recorded));
+    TRY(train_settings_read(&recorded, path, strings));
+    for (int i = 0; i < N_ROWS; i++) {
+        char old[256];
+        if ((rows[i].flags & OPTION_FLAG_ONLY) || same_value(&rows[i], s, &recorded)) continue;
+        snprintf(old, sizeof old, "%s", option_value_text(&rows[i], &recorded));
+        log_info("changed for the rest of the run: %s %s -> %s", rows[i].name, old[0] ? old : "none",
+                 option_value_text(&rows[i], s));
+    }
+    return STATUS_OK;
 }
 
 /* -- checks -- */

@@ -131,11 +131,14 @@ typedef struct train_result {
     bool already_done;       /* nothing was left to do */
     sha256_hex weights;      /* of all masters in registration order */
     double tokens_per_second; /* of this part, steps only */
-    int64_t peak_bytes;      /* peak resident set */
+    int64_t peak_bytes, planned_bytes; /* peak resident set, and what the plan said */
+    double part_seconds, planned_seconds; /* steps of this part; the plan for them */
 } train_result;
 
 /* Trains. F_INTERRUPTED and F_STOPPED come after a checkpoint was written and `r` filled. */
 status train_run(const train_settings *s, train_result *r) MUST_CHECK;
+
+extern const struct command train_command; /* train_command.c */
 
 /* Learning rate of step t (0 = first update), a pure function. */
 double train_learning_rate(const train_settings *s, int64_t t);

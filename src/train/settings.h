@@ -1,0 +1,13 @@
+/* settings.h - what settings.c and recipes.c share with the rest of train/. */
+#ifndef FATHOM_TRAIN_SETTINGS_H
+#define FATHOM_TRAIN_SETTINGS_H
+
+#include "train/train.h"
+
+extern const option_preset train_recipes[]; /* ended by a row of NULLs */
+
+/* Logs every setting that differs from the config.ini at `path`, which is about to be replaced. */
+status train_settings_log_changes(const train_settings *s, const char *path,
+                                  arena *strings) MUST_CHECK;
+
+#endif

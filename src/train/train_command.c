@@ -1,0 +1,261 @@
+/* train_command.c - `fathom train`: settings from the command line, samples through infer/, the
+ * result on the screen.
+ *
+ * How: flags and environment are what the caller "gave"; everything else of an existing run comes
+ * from its config.ini (train_settings_recall). The argument is a dataset or a run folder, told
+ * apart by what is in it.
+ *
+ * Mind: samples use the weights as they are, through the same sessions as `fathom chat`, at seed 1,
+ * so that a run's samples are comparable over its steps. Taking one changes nothing.
+ */
+
+#include "train/plan.h"
+#include "train/train.h"
+
+#include "base/command.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "infer/infer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAMPLE_TOKENS   48
+#define MEASURE_SECONDS 3.0
+
+/* -- samples -- */
+
+typedef struct sampler_state {
+    const train_settings *settings;
+    tokenizer *tokenizer; /* opened with the first sample */
+} sampler_state;
+
+typedef struct text_buffer {
+    char bytes[SAMPLE_TOKENS * 64];
+    size_t used;
+} text_buffer;
+
+static bool collect_text(void *context, const char *bytes, size_t n) {
+    text_buffer *b = context;
+    if (n > sizeof b->bytes - 1 - b->used) return false;
+    memcpy(b->bytes + b->used, bytes, n);
+    b->used += n;
+    return true;
+}
+
+static status open_tokenizer(sampler_state *s) {
+    const train_settings *t = s->settings;
+    char path[PATH_SIZE];
+    if (s->tokenizer != NULL) return STATUS_OK;
+    TRY(path_join(path, t->input != NULL ? t->run : t->data, "tokenizer.json"));
+    return tokenizer_open(&s->tokenizer, path);
+}
+
+static status generate_sample(sampler_state *s, model *m, const char *prompt, text_buffer *out) {
+    engine *e = NULL;
+    session *one = NULL;
+    generate_result result;
+    generate_options o = {.max_tokens = SAMPLE_TOKENS,
+                          .sampler = sampler_defaults(),
+                          .bos = true,
+                          .on_text = collect_text,
+                          .context = out};
+    o.sampler.seed = 1;
+    status done;
+    TRY_GOTO(done, open_tokenizer(s));
+    TRY_GOTO(done, engine_new(&e, m, 256));
+    TRY_GOTO(done, session_new(&one, e));
+    done = generate(one, s->tokenizer, prompt, strlen(prompt), &o, &result);
+done:
+    session_free(one);
+    engine_free(e);
+    return done;
+}
+
+/* sample_fn: a short continuation of the prompt by the model as it is now. */
+static status take_sample(void *context, model *m, const char *prompt, char **made) {
+    text_buffer buffer = {.used = 0};
+    TRY(generate_sample(context, m, prompt, &buffer));
+    *made = mem_strndup(buffer.bytes, buffer.used);
+    return *made != NULL ? STATUS_OK : STATUS_MEMORY;
+}
+
+/* -- settings of this call -- */
+
+/* Which settings came from flags or the environment; the rest gives way to the run's own. */
+static bool *given_rows(const command_context *c) {
+    bool *given = mem_zalloc((size_t)train_options.n, sizeof *given);
+    for (int i = 0; given != NULL && i < train_options.n; i++) {
+        option_layer layer;
+        option_set_origin(c->options, &train_options.rows[i], &layer);
+        given[i] = layer == LAYER_FLAG || layer == LAYER_ENVIRONMENT;
+        if (strcmp(train_options.rows[i].name, "train-seed") == 0) given[i] |= c->seed_given;
+    }
+    return given;
+}
+
+/* The argument: a run folder (it has a config.ini) or a dataset (it has a data.json). */
+static status take_argument(const command_context *c, train_settings *s) {
+    char path[PATH_SIZE];
+    if (c->n_arguments == 0) return STATUS_OK;
+    const char *folder = c->arguments[0];
+    TRY(path_join(path, folder, "config.ini"));
+    bool is_run = path_exists(path);
+    TRY(path_join(path, folder, "data.json"));
+    if (!is_run && !path_exists(path))
+        return FAIL(F_MISSING, text("%s is neither a run nor a dataset", folder), folder,
+                    "it has no config.ini and no data.json",
+                    "fathom runs ls shows runs; fathom data get makes a dataset");
+    if (is_run && s->run != NULL && strcmp(s->run, folder) != 0)
+        return FAIL(F_USAGE, "two run folders were named", text("%s and --run %s", folder, s->run),
+                    "a run has one folder", "name it once");
+    if (is_run) s->run = folder;
+    if (!is_run) s->data = folder;
+    return STATUS_OK;
+}
+
+static const char *last_part(const char *path) {
+    const char *name = path_name(path);
+    return name[0] ? name : "run";
+}
+
+/* runs/NAME after the recipe, the dataset or the file. */
+static void name_run(train_settings *s) {
+    if (s->run != NULL && s->run[0]) return;
+    const char *from = s->preset != NULL && s->preset[0] ? s->preset
+                       : s->data != NULL && s->data[0]   ? last_part(s->data)
+                       : s->input != NULL && s->input[0] ? last_part(s->input)
+                                                         : "run";
+    s->run = text("runs/%s", from);
+}
+
+static status check_source(train_settings *s) {
+    if (s->data != NULL && s->data[0] == 0) s->data = NULL;
+    if (s->input != NULL && s->input[0] == 0) s->input = NULL;
+    if ((s->data == NULL) != (s->input == NULL)) return STATUS_OK;
+    if (s->data != NULL)
+        return FAIL(F_USAGE, "both --data and --input were given", "train", "a run reads one of them",
+                    "leave one out");
+    return FAIL(F_USAGE, "nothing to train on", "train", "neither a dataset nor a file was named",
+                "fathom train DATASET, or --input FILE; fathom data get mini makes a dataset");
+}
+
+static status gather_settings(command_context *c, train_settings *s, arena *strings) {
+    *s = *(const train_settings *)c->settings[0];
+    if (c->seed_given) s->seed = c->seed;
+    TRY(take_argument(c, s));
+    name_run(s);
+    char *run = arena_strdup(strings, s->run);
+    if (run == NULL) return STATUS_MEMORY;
+    s->run = run;
+    TRY(train_settings_recall(s, strings));
+    return check_source(s);
+}
+
+/* -- results -- */
+
+static status show_plan(command_context *c, const train_settings *s) {
+    train_plan p;
+    TRY(plan_make(s, MEASURE_SECONDS, &p));
+    if (!c->json) plan_print(stdout, &p);
+    TRY(result_set(c, "plan", plan_json(&p)));
+    return plan_check(&p);
+}
+
+static status put_result(command_context *c, const train_settings *s, const train_result *r) {
+    TRY(result_set(c, "run", json_string(s->run)));
+    TRY(result_set(c, "steps", json_integer(r->steps)));
+    TRY(result_set(c, "max_steps", json_integer(r->max_steps)));
+    TRY(result_set(c, "tokens", json_integer(r->tokens)));
+    TRY(result_set(c, "seconds", json_real(r->seconds)));
+    TRY(result_set(c, "tokens_per_second", json_real(r->tokens_per_second)));
+    TRY(result_set(c, "first_loss", json_real(r->first_loss)));
+    TRY(result_set(c, "train_loss", json_real(r->train_loss)));
+    TRY(result_set(c, "val_loss", json_real(r->val_loss)));
+    TRY(result_set(c, "val_bpb", json_real(r->val_bpb)));
+    TRY(result_set(c, "best_val_loss", json_real(r->best_val_loss)));
+    TRY(result_set(c, "best_step", json_integer(r->best_step)));
+    TRY(result_set(c, "skipped_steps", json_integer(r->skipped)));
+    TRY(result_set(c, "resumed_from", json_integer(r->resumed_from)));
+    TRY(result_set(c, "already_done", json_boolean(r->already_done)));
+    TRY(result_set(c, "memory_bytes", json_integer(r->peak_bytes)));
+    TRY(result_set(c, "memory_planned_bytes", json_integer(r->planned_bytes)));
+    return result_set(c, "weights_sha256", json_string(r->weights.hex));
+}
+
+static status say_result(command_context *c, const train_settings *s, const train_result *r) {
+    if (r->already_done)
+        say(c, "%s was trained already: %s steps (kept)\n", s->run, count_text(r->steps));
+    say(c, "trained     %s steps, %s tokens in %s\n", count_text(r->steps), count_text(r->tokens),
+        duration_text(r->seconds));
+    say(c, "loss        %.4f -> %.4f nats per token\n", r->first_loss, r->train_loss);
+    if (r->best_step >= 0)
+        say(c, "validation  %.4f nats per token, %.4f bits per byte (best %.4f, step %s, in %s/model)\n",
+            r->val_loss, r->val_bpb, r->best_val_loss, count_text(r->best_step), s->run);
+    if (r->part_seconds > 0)
+        say(c, "memory      %s planned, %s used at most\n", bytes_text((double)r->planned_bytes),
+            bytes_text((double)r->peak_bytes));
+    if (r->planned_seconds > 0)
+        say(c, "time        %s planned, %s used in steps\n", duration_text(r->planned_seconds),
+            duration_text(r->part_seconds));
+    say(c, "weights     sha256 %s\n", r->weights.hex);
+    TRY(command_next(c, "fathom chat %s", s->run));
+    return command_next(c, "fathom runs show %s", s->run);
+}
+
+/* Trains and shows; a run that was stopped has a result as well. */
+static status train_and_show(command_context *c, train_settings *s) {
+    train_result r;
+    error_report why;
+    sampler_state sampler = {.settings = s};
+    s->sample = s->sample_every != 0 ? take_sample : NULL;
+    s->sample_context = &sampler;
+    status result = train_run(s, &r);
+    tokenizer_free(sampler.tokenizer);
+    if (result == STATUS_OK) {
+        TRY(put_result(c, s, &r));
+        return say_result(c, s, &r);
+    }
+    if (error_status(error_last()->id) != STATUS_CANCELLED) return result;
+    error_save(&why);
+    TRY(put_result(c, s, &r));
+    error_restore(&why);
+    return result;
+}
+
+static status train_command_run(command_context *c) {
+    arena strings;
+    train_settings s, *parsed = c->settings[0];
+    TRY(arena_init(&strings, "settings", 1 << 20));
+    bool *given = given_rows(c);
+    parsed->given = given;
+    status result = given != NULL ? STATUS_OK : STATUS_MEMORY;
+    if (result == STATUS_OK) result = gather_settings(c, &s, &strings);
+    if (result == STATUS_OK) result = c->dry_run ? show_plan(c, &s) : train_and_show(c, &s);
+    parsed->given = NULL;
+    mem_free(given);
+    arena_clear(&strings);
+    return result;
+}
+
+static const option_table *const tables[] = {&train_options, NULL};
+const command train_command = {
+    .name = "train",
+    .summary = "train a model, or go on training one",
+    .usage = "[RUN or DATASET]",
+    .examples = "fathom train data/mini --preset first --run runs/first\n"
+                "fathom train runs/first\n"
+                "fathom train runs/first --minutes 60\n"
+                "fathom train -n data/mini --size f-15m --tokens 20M\n"
+                "fathom train --preset shakespeare-char --input input.txt --run runs/play",
+    .notes = "Reads a dataset (fathom data tokenize) or one file of text; writes a run folder:\n"
+             "config.ini, plan.json, env.json, metrics.jsonl, samples.jsonl, log.txt, checkpoints/\n"
+             "and model/, the best model in Hugging Face layout. The same command continues a run\n"
+             "that was stopped, at the exact step, with the same result byte for byte.",
+    .max_arguments = 1,
+    .options = tables,
+    .run = train_command_run,
+    .threads = true,
+};
