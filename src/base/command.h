@@ -57,6 +57,7 @@ struct command {
 
 typedef struct command_program {
     const char *name, *version, *about;
+    const char *examples;           /* what `fathom --help` opens with, one command a line */
     const command *const *commands; /* NULL-terminated */
     const char *(*cpu_text)(void);  /* for --version; may be NULL */
 } command_program;
@@ -79,6 +80,10 @@ struct command_context {
     bool seed_given;    /* by flag, environment or file */
     int threads;        /* --threads; 0 = all */
 };
+
+/* All option tables of the program's commands and the global one, each once. Returns how many; at
+ * most `room` are stored. */
+int command_tables(const command_program *program, const option_table **tables, int room);
 
 /* Runs one call of the program and returns its exit code. */
 int command_main(const command_program *program, int argc, char **argv);

@@ -162,6 +162,8 @@ const char *option_set_warning(const option_set *set, int i);
 /* Where the value in force came from: "fathom.ini:14", "FATHOM_SEED", "--seed", "preset small",
  * "built-in". */
 const char *option_set_origin(const option_set *set, const option *row, option_layer *layer);
+/* The value in force as text, already before option_set_resolve; NULL = built-in. */
+const char *option_set_value(const option_set *set, const option *row);
 /* All tables in the order added. */
 int option_set_tables(const option_set *set);
 const option_table *option_set_table(const option_set *set, int i);

@@ -1,0 +1,28 @@
+/* option_internal.h - shared by option_value.c, option_set.c and options.c: one value outside of a
+ * settings struct, so that it can be checked before it is stored. */
+#ifndef FATHOM_BASE_OPTION_INTERNAL_H
+#define FATHOM_BASE_OPTION_INTERNAL_H
+
+#include "base/options.h"
+
+typedef union option_value {
+    bool yes;
+    int choice;
+    int64_t whole;
+    uint64_t seed;
+    double real;
+    option_every every;
+    const char *string;
+} option_value;
+
+status value_read(const option *row, const char *text, option_value *out) MUST_CHECK;
+void value_store(const option *row, const option_value *value, void *settings);
+/* "train.learning-rate", or "seed" for rows of every command; lives like text(). */
+const char *option_path(const option *row);
+bool name_equal(const char *a, const char *b); /* "_" equals "-" */
+/* The INI form of a string value: as it is, or in quotes. False if `room` is too small. */
+bool value_quote(const char *string, char *out, size_t room);
+/* The reverse; `value` is changed in place. False if the quotes or an escape are wrong. */
+bool value_unquote(char *value);
+
+#endif
