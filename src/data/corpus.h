@@ -65,7 +65,7 @@ typedef struct corpus_source {
     char sha256[65];      /* of the .deb; "" for local files */
     const char *license;  /* a note for the data card; static */
     int64_t archive_bytes; /* size of the .deb, or of all files read */
-    int64_t pieces, raw_bytes;    /* raw: of the files that were read, unpacked */
+    int64_t files, raw_bytes;     /* pieces that were looked at; their bytes, unpacked */
     int64_t documents, text_bytes;
     int64_t dropped[DROP_REASONS]; /* pieces, lines or bytes, see corpus_drop */
     int64_t dropped_line_bytes;    /* of the lines under DROP_LINE */
