@@ -17,6 +17,7 @@
 #ifndef FATHOM_EVAL_EVAL_H
 #define FATHOM_EVAL_EVAL_H
 
+#include "base/json.h"
 #include "infer/infer.h"
 
 #define WITTEN_BELL_ORDERS 5
@@ -43,11 +44,8 @@ typedef struct eval_result {
 } eval_result;
 status eval_run(bundle *b, const eval_options *o, eval_result *out) MUST_CHECK;
 
-/* Loss over the validation rows only; what training calls. nats and bytes are sums. */
-typedef struct eval_sums {
-    double nats;
-    int64_t tokens, bytes;
-} eval_sums;
+/* As the result file has it; NULL when out of memory. */
+json_t *eval_result_json(const eval_result *r);
 
 /* -- baselines on plain bytes, for tests and other uses; all in bits per byte of `text` -- */
 status baseline_gzip(const uint8_t *text, size_t n, double *bits) MUST_CHECK;

@@ -1,0 +1,100 @@
+/* generate.c - prompt in, text out: feed, sample, feed, with whole UTF-8 pieces to the listener. */
+#include "infer/infer_internal.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+typedef struct generation {
+    session *s;
+    const tokenizer *t;
+    const generate_options *o;
+    generate_result *r;
+    float *logits;
+    token_stream stream;
+} generation;
+
+static bool tell(const generation *g, const char *text, size_t n) {
+    return n == 0 || g->o->on_text == NULL || g->o->on_text(g->o->context, text, n);
+}
+
+static status feed_prompt(generation *g, const char *prompt, size_t n) {
+    token_list ids = {0};
+    int32_t bos = tokenizer_bos(g->t), eos = tokenizer_eos(g->t);
+    /* A model packed with only end-of-text marks learnt that a text begins after one. */
+    int32_t start = bos >= 0 ? bos : eos;
+    status s = tokenizer_encode(g->t, prompt, n,
+                                g->o->parse_special ? SPECIAL_PARSE : SPECIAL_AS_TEXT, &ids);
+    if (s != STATUS_OK) goto done;
+    double began = clock_seconds();
+    bool fresh = session_length(g->s) == 0 && start >= 0 && g->o->bos;
+    if (!fresh && ids.n == 0) {
+        s = FAIL(F_USAGE, "there is nothing to continue", "prompt",
+                 "the prompt is empty and the tokenizer has no token that begins a text",
+                 "give at least one character");
+        goto done;
+    }
+    int64_t before = session_length(g->s);
+    if (fresh) TRY_GOTO(s, session_prompt(g->s, &start, 1, g->logits));
+    if (ids.n > 0) s = session_prompt(g->s, ids.ids, (int64_t)ids.n, g->logits);
+    if (s != STATUS_OK) session_cut(g->s, before);
+    g->r->n_prompt = session_length(g->s);
+    g->r->prompt_seconds = clock_seconds() - began;
+done:
+    token_list_clear(&ids);
+    return s;
+}
+
+static status generate_loop(generation *g) {
+    engine *e = g->s->engine;
+    int64_t limit = e->model->config.max_position, vocab = e->model->config.vocab_size;
+    const char *text;
+    size_t n;
+    g->r->stop = STOP_LENGTH;
+    while (g->r->n_generated < g->o->max_tokens) {
+        int32_t id;
+        TRY(sampler_pick(&g->o->sampler, g->logits, vocab, g->s->ids, g->s->n, &id));
+        if (id == tokenizer_eos(g->t)) {
+            g->r->stop = STOP_EOS;
+            break;
+        }
+        g->r->n_generated++;
+        TRY(token_stream_add(&g->stream, id, &text, &n));
+        if (!tell(g, text, n)) {
+            g->r->stop = STOP_CALLER;
+            break;
+        }
+        if (limit > 0 && g->s->n >= limit) {
+            g->r->stop = STOP_CONTEXT;
+            break;
+        }
+        session_feed feed = {g->s, &id, 1};
+        status s = engine_step(e, &feed, 1, ROLE_GENERATED, g->logits);
+        if (s == STATUS_LIMIT) {
+            g->r->stop = STOP_CONTEXT;
+            break;
+        }
+        TRY(s);
+    }
+    TRY(token_stream_end(&g->stream, &text, &n));
+    (void)tell(g, text, n); /* generation has ended; there is nothing left to stop */
+    return STATUS_OK;
+}
+
+status generate(session *s, const tokenizer *t, const char *prompt, size_t n,
+                const generate_options *options, generate_result *result) {
+    generate_result unused;
+    generation g = {.s = s, .t = t, .o = options, .r = result != NULL ? result : &unused};
+    memset(g.r, 0, sizeof *g.r);
+    TRY(sampler_check(&options->sampler));
+    g.logits = mem_alloc((size_t)s->engine->model->config.vocab_size * sizeof *g.logits);
+    if (g.logits == NULL) return STATUS_MEMORY;
+    token_stream_init(&g.stream, t);
+    status outcome = feed_prompt(&g, prompt, n);
+    double began = clock_seconds();
+    if (outcome == STATUS_OK) outcome = generate_loop(&g);
+    g.r->generate_seconds = clock_seconds() - began;
+    token_stream_clear(&g.stream);
+    mem_free(g.logits);
+    return outcome;
+}
