@@ -13,6 +13,7 @@
 #include "base/pool.h"
 #include "base/progress.h"
 #include "kernels/kernels.h"
+#include "tokens/tokens.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,31 +105,11 @@ status run_folder_facts(const run_folder *f) {
 }
 
 status run_folder_byte_tokenizer(run_folder *f) {
+    tokenizer *bytes;
     TRY(path_join(f->tokenizer, f->path, "tokenizer.json"));
-    json_t *vocab = json_object();
-    int next = 256; /* bytes without a printable form get the code points from U+0100 on, in order */
-    for (int b = 0; b < 256; b++) {
-        bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        int code = printable ? b : next++;
-        char utf8[3] = {(char)(code < 128 ? code : 0xC0 | code >> 6),
-                        (char)(code < 128 ? 0 : 0x80 | (code & 63)), 0};
-        if (json_object_set_new(vocab, utf8, json_integer(b)) != 0) break;
-    }
-    json_t *o = json_pack(
-        "{s:s, s:n, s:n, s:[], s:n, s:{s:s, s:b, s:b, s:b}, s:n, s:{s:s, s:b, s:b, s:b},"
-        " s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:[]}}",
-        "version", "1.0", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "type",
-        "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0, "post_processor", "decoder",
-        "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0, "model", "type", "BPE",
-        "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
-        "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges");
-    if (o == NULL || json_object_size(vocab) != 256) {
-        json_decref(o);
-        return FAIL(F_NO_MEMORY, "tokenizer.json could not be made", f->path, "memory ran out",
-                    "free memory and run the same command again");
-    }
-    status s = json_write(f->tokenizer, o);
-    json_decref(o);
+    TRY(tokenizer_byte(&bytes));
+    status s = tokenizer_save(bytes, f->tokenizer);
+    tokenizer_free(bytes);
     return s;
 }
 

@@ -1,0 +1,148 @@
+/* test_plan.c - the plan's memory against the peak resident set of real runs, and its refusals.
+ *
+ * A peak belongs to a process, so each configuration runs in a fresh one: the test program starts
+ * itself with FATHOM_PLAN_CHILD set, and a constructor takes over before any test is run. */
+#include "train_fixture.h"
+
+#include "train/plan.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/pool.h"
+#include "base/progress.h"
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct plan_case {
+    const char *name, *size;
+    int64_t seq_len, batch_tokens;
+    int grad_lanes;
+    bool recompute, bf16;
+} plan_case;
+
+static const plan_case cases[] = {
+    {"dense recipe", "shakespeare-char", 64, 768, 1, false, false},
+    {"f-1m", "f-1m", 256, 4096, 8, false, false},
+    {"f-1m, recompute", "f-1m", 256, 4096, 2, true, false},
+    {"f-5m, bf16", "f-5m", 256, 2048, 4, false, true},
+    {"f-15m, one lane", "f-15m", 256, 1024, 1, false, false},
+};
+#define N_CASES ((int)(sizeof cases / sizeof *cases))
+
+static status case_settings(train_settings *s, const plan_case *c, const char *folder) {
+    TRY(train_settings_defaults(s));
+    static char input[PATH_SIZE], run[PATH_SIZE];
+    TRY(path_join(input, folder, "text.txt"));
+    TRY(path_join(run, folder, "plan-run"));
+    s->input = input;
+    s->run = run;
+    s->size = c->size;
+    s->seq_len = c->seq_len;
+    s->batch_tokens = c->batch_tokens;
+    s->grad_lanes = c->grad_lanes;
+    s->recompute = c->recompute;
+    s->precision = c->bf16 ? PRECISION_BF16 : PRECISION_F32;
+    s->max_steps = 2;
+    s->eval_tokens = 1024;
+    s->resume = RESUME_NO;
+    return STATUS_OK;
+}
+
+/* In the fresh process: "planned peak" on standard output. */
+static int run_case(int i, const char *folder) {
+    train_settings s;
+    train_result r;
+    log_set_level(LOG_ERROR);
+    progress_set_mode(PROGRESS_NONE);
+    if (kernels_init(NULL) != STATUS_OK || pool_start(2) != STATUS_OK ||
+        case_settings(&s, &cases[i], folder) != STATUS_OK || train_run(&s, &r) != STATUS_OK) {
+        error_print(stderr, error_last());
+        return 1;
+    }
+    printf("%" PRId64 " %" PRId64 "\n", r.planned_bytes, r.peak_bytes);
+    fflush(stdout);
+    pool_stop();
+    return 0;
+}
+
+__attribute__((constructor)) static void take_over(void) {
+    const char *child = getenv("FATHOM_PLAN_CHILD"), *folder = getenv("FATHOM_PLAN_FOLDER");
+    if (child != NULL && folder != NULL) _exit(run_case(child[0] - '0', folder));
+}
+
+static bool read_child(int i, int64_t *planned, int64_t *peak) {
+    char self[PATH_SIZE];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return false;
+    self[n] = 0;
+    const char *command = text("FATHOM_PLAN_CHILD=%d FATHOM_PLAN_FOLDER='%s' '%s'", i, test_folder(), self);
+    FILE *out = popen(command, "r");
+    if (out == NULL) return false;
+    bool ok = fscanf(out, "%" SCNd64 " %" SCNd64, planned, peak) == 2;
+    return pclose(out) == 0 && ok;
+}
+
+TEST(planned_memory_is_within_5_percent_or_8_mebibytes) {
+#if defined(__SANITIZE_ADDRESS__)
+    SKIP("the address sanitizer's shadow counts as resident");
+#endif
+    fixture_text(40000);
+    for (int i = 0; i < N_CASES; i++) {
+        int64_t planned = 0, peak = 0;
+        REQUIRE(read_child(i, &planned, &peak), "%s could not be run", cases[i].name);
+        double mib = 1 << 20, off = (double)(planned - peak);
+        printf("  %-16s planned %.1f MiB, peak %.1f MiB (%+.1f %%)\n", cases[i].name, (double)planned / mib,
+               (double)peak / mib, 100 * off / (double)peak);
+        CHECK(fabs(off) <= fmax(0.05 * (double)peak, 8 * mib), "%s: planned %.1f MiB, peak %.1f MiB",
+              cases[i].name, (double)planned / mib, (double)peak / mib);
+    }
+}
+
+TEST(a_plan_is_printed_and_stored) {
+    train_settings s;
+    train_plan p;
+    REQUIRE_OK(fixture_settings(&s, "plan", FIXTURE_EXPERTS, 100));
+    REQUIRE_OK(plan_make(&s, 0.05, &p));
+    CHECK(p.measured && p.tokens_per_second > 0 && p.seconds > 0 && p.steps == 100, "time");
+    CHECK(p.memory == p.weights + p.gradients + p.optimiser + p.packed + p.activations + p.other, "a class is lost");
+    REQUIRE_OK(plan_check(&p));
+    char *printed = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&printed, &n);
+    REQUIRE(out != NULL, "no memory");
+    plan_print(out, &p);
+    fclose(out);
+    static const char *const words[] = {"model ", "tokens ", "memory ", "disk ", "time ", "activations"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        CHECK(strstr(printed, words[i]) != NULL, "no \"%s\" in:\n%s", words[i], printed);
+    free(printed);
+    json_t *o = plan_json(&p);
+    REQUIRE(o != NULL, "no JSON");
+    CHECK(json_integer_value(json_object_get(json_object_get(o, "memory_bytes"), "total")) == p.memory, "JSON");
+    json_decref(o);
+}
+
+TEST(what_does_not_fit_is_refused_with_two_remedies) {
+    train_plan p = {.memory = INT64_C(31) << 30, .memory_free = INT64_C(23) << 30, .activations = INT64_C(18) << 30,
+                    .half_batch = INT64_C(9) << 30, .with_recompute = INT64_C(2) << 30, .seq_len = 4096,
+                    .micro_batch = 8, .disk_free = -1};
+    CHECK(plan_check(&p) == STATUS_MEMORY && error_last()->id == F_NO_MEMORY, "memory");
+    CHECK(strstr(error_last()->what, "31") != NULL && strstr(error_last()->what, "23") != NULL, "%s",
+          error_last()->what);
+    CHECK(strstr(error_last()->fix, "--micro-batch 4") != NULL && strstr(error_last()->fix, "--recompute") != NULL,
+          "%s", error_last()->fix);
+    p = (train_plan){.memory_free = 1, .disk = 100, .disk_free = 10};
+    CHECK(plan_check(&p) == STATUS_IO && error_last()->id == F_DISK_FULL, "disk");
+    train_settings s;
+    REQUIRE_OK(fixture_settings(&s, "huge", FIXTURE_DENSE, 1));
+    s.size = "f-175b";
+    s.d_model = s.n_layer = s.d_ff = 0;
+    s.n_head = s.n_kv_head = s.head_dim = 0;
+    CHECK(plan_make(&s, 0, &p) == STATUS_MEMORY && error_last()->id == F_NO_MEMORY, "F%04d: %s",
+          (int)error_last()->id, error_last()->what);
+    CHECK(strstr(error_last()->fix, "--grad-lanes 1") != NULL, "%s", error_last()->fix);
+}

@@ -1,0 +1,26 @@
+/* train_fixture.h - small runs for the tests of train/: a text, a dense and a mixture model that
+ * train in about a second. */
+#ifndef FATHOM_TEST_TRAIN_FIXTURE_H
+#define FATHOM_TEST_TRAIN_FIXTURE_H
+
+#include "test.h"
+
+#include "train/train.h"
+
+typedef enum fixture_model { FIXTURE_DENSE, FIXTURE_EXPERTS } fixture_model;
+
+/* Writes a text of about `bytes` bytes with words in a random order to test_folder()/text.txt and
+ * returns its path (static). */
+const char *fixture_text(size_t bytes);
+/* Settings of a run of `steps` steps on that text in test_folder()/name: 8 rows of 32 tokens, in 4
+ * lanes. */
+status fixture_settings(train_settings *s, const char *name, fixture_model model, int64_t steps);
+/* Path below the test's folder (static ring of 8). */
+const char *fixture_path(const char *name);
+/* What a run did, in a process of its own with `threads` threads, killed after `kill_after` seconds
+ * (0 = never). Returns the exit code, or -signal. */
+int fixture_run_process(const train_settings *s, int threads, double kill_after);
+/* Hash of RUN's newest checkpoint: weights and moments; "" if there is none. */
+sha256_hex fixture_run_hash(const char *run);
+
+#endif
