@@ -277,7 +277,7 @@ static int finish(const command_context *c, status result) {
 
 /* -- running -- */
 
-static status apply_globals(const global_settings *g, command_context *c) {
+static void apply_globals(const global_settings *g, command_context *c) {
     c->dry_run = g->dry_run;
     c->yes = g->yes;
     c->no_input = g->no_input;
@@ -299,10 +299,6 @@ static status apply_globals(const global_settings *g, command_context *c) {
     progress_set_mode(mode);
     log_set_level(g->quiet ? LOG_ERROR : g->verbose ? LOG_DEBUG : LOG_WARN);
     log_json(g->log == 1);
-    /* The kernels read the tier from the environment: one way in for flag, file and variable. */
-    if (g->cpu != NULL && setenv("FATHOM_CPU", g->cpu, 1) != 0)
-        return error_errno(errno, "choose the CPU path", "--cpu");
-    return STATUS_OK;
 }
 
 static status gather_settings(call *k, command_context *c) {
@@ -323,12 +319,15 @@ static status run_command(call *k, command_context *c) {
     TRY(option_set_check(k->options)); /* a wrong flag is reported before a wrong argument */
     TRY(check_arguments(k));
     TRY(read_sources(k));
-    TRY(apply_globals(option_set_settings(k->options, &global_options), c));
+    const global_settings *globals = option_set_settings(k->options, &global_options);
+    apply_globals(globals, c);
     TRY(gather_settings(k, c));
     interrupt_install();
-    if (k->command->threads) TRY(pool_start(c->threads));
-    status result = k->command->run(c);
-    if (k->command->threads) pool_stop();
+    if (!k->command->threads) return k->command->run(c);
+    TRY(pool_start(c->threads));
+    status result = k->program->init != NULL ? k->program->init(globals->cpu) : STATUS_OK;
+    if (result == STATUS_OK) result = k->command->run(c);
+    pool_stop();
     return result;
 }
 

@@ -12,9 +12,25 @@
 
 #define DEPTH_MOST 64
 
+/* jansson 2.14 does not survive every failed allocation: its parser writes past a string when the
+ * buffer of that string could not grow, and its writer loses a key in silence. So before either
+ * runs, as much memory as it can need is asked for and given back; inside, no failure is injected,
+ * and a dump during which memory really ran out counts as failed. */
+static _Thread_local bool inside_jansson;
+
+static void *json_alloc(size_t bytes) {
+    return inside_jansson ? mem_alloc_uninjected(bytes) : mem_alloc(bytes);
+}
+
+static bool enough_memory(size_t bytes) {
+    void *block = mem_alloc(bytes);
+    mem_free(block);
+    return block != NULL;
+}
+
 /* Runs before main, so that no value is ever born on another heap. */
 __attribute__((constructor)) static void use_our_heap(void) {
-    json_set_alloc_funcs(mem_alloc, mem_free);
+    json_set_alloc_funcs(json_alloc, mem_free);
 }
 
 /* Position of the byte at which nesting passes the limit, or n. Strings are skipped; whether the
@@ -58,7 +74,10 @@ status json_parse(const char *bytes, size_t n, const char *where, json_t **out) 
     if (deep < n) return refuse_depth(bytes, deep, where);
     error_clear();
     json_error_t error;
+    if (!enough_memory(n < SIZE_MAX / 4 ? 4 * n + 4096 : n)) return STATUS_MEMORY;
+    inside_jansson = true;
     *out = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &error);
+    inside_jansson = false;
     if (*out != NULL) return STATUS_OK;
     if (error_last()->id == F_NO_MEMORY) return STATUS_MEMORY;
     return FAIL(F_JSON, text("%s is not valid JSON", where),
@@ -76,13 +95,15 @@ status json_read(const char *path, json_t **out) {
     return result;
 }
 
-/* jansson 2.14 loses a key in silence when its buffer cannot grow, so a failed allocation anywhere
- * in a dump counts as a failed dump. The caller's report is left alone otherwise. */
+/* The caller's report is left alone unless memory runs out. */
 static char *dump(const json_t *value, size_t flags) {
+    if (!enough_memory(4096)) return NULL;
     error_report before;
     error_save(&before);
     error_clear();
+    inside_jansson = true;
     char *bytes = json_dumps(value, flags);
+    inside_jansson = false;
     if (error_last()->id == F_NO_MEMORY) {
         mem_free(bytes);
         return NULL;

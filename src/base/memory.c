@@ -51,6 +51,8 @@ void *mem_alloc(size_t bytes) {
     return counted(inject_failure() ? NULL : malloc(bytes > 0 ? bytes : 1), bytes);
 }
 
+void *mem_alloc_uninjected(size_t bytes) { return counted(malloc(bytes > 0 ? bytes : 1), bytes); }
+
 void *mem_zalloc(size_t count, size_t size) {
     size_t bytes;
     if (!size_mul(&bytes, count, size)) {

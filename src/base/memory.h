@@ -22,6 +22,8 @@ void *mem_resize(void *block, size_t count, size_t size);
 char *mem_strdup(const char *string);
 char *mem_strndup(const char *bytes, size_t n);
 void mem_free(void *block); /* accepts NULL */
+/* As mem_alloc, but no failure is injected: for libraries that cannot bear one. */
+void *mem_alloc_uninjected(size_t bytes);
 
 /* Makes the n-th allocation from now on (1 = next; heap or arena) fail once; 0 switches it off. */
 void mem_fail_at(int64_t n);

@@ -17,8 +17,6 @@ typedef union option_value {
 
 status value_read(const option *row, const char *text, option_value *out) MUST_CHECK;
 void value_store(const option *row, const option_value *value, void *settings);
-/* "train.learning-rate", or "seed" for rows of every command; lives like text(). */
-const char *option_path(const option *row);
 bool name_equal(const char *a, const char *b); /* "_" equals "-" */
 /* The INI form of a string value: as it is, or in quotes. False if `room` is too small. */
 bool value_quote(const char *string, char *out, size_t room);

@@ -248,7 +248,7 @@ static status assign(option_set *set, bound_table *bound, const option *row, con
     }
     winner *w = &bound->winners[row - bound->table->rows];
     if (from->layer == w->layer && w->value != NULL && from->line != NULL &&
-        strcmp(from->origin, w->origin) != 0)
+        from->layer != LAYER_PRESET && strcmp(from->origin, w->origin) != 0)
         return complain(set, F_CONFIG, from, text("%s is set twice", option_path(row)),
                         text("%s sets it already", w->origin), "remove one of the two lines");
     if (from->layer < w->layer) return STATUS_OK;
@@ -647,13 +647,20 @@ static status apply_preset(option_set *set, const bound_table *bound, const opti
                     "fathom config presets");
 }
 
-status option_set_resolve(option_set *set) {
+/* Presets of the tables that are (not) those of the running command. */
+static status apply_presets(option_set *set, bool active) {
     for (int t = 0; t < set->n_tables; t++) {
         const bound_table *bound = &set->tables[t];
-        for (int i = 0; bound->active && i < bound->table->n; i++)
+        for (int i = 0; bound->active == active && i < bound->table->n; i++)
             if ((bound->table->rows[i].flags & OPTION_PRESET) != 0)
                 TRY(apply_preset(set, bound, &bound->table->rows[i]));
     }
+    return STATUS_OK;
+}
+
+status option_set_resolve(option_set *set) {
+    TRY(apply_presets(set, false));
+    TRY(apply_presets(set, true)); /* these are the later ones and win */
     TRY(option_set_check(set));
     for (int t = 0; t < set->n_tables; t++) {
         bound_table *bound = &set->tables[t];

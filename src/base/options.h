@@ -102,6 +102,8 @@ const char *option_value_text(const option *row, const void *settings);
 /* Reads one value into settings. Strings are kept as the pointer given. On failure the report is
  * F_BAD_VALUE with what = 'train.schedule = "cosin"' and why = 'must be ... (nearest: cosine)'. */
 status option_value_parse(const option *row, const char *value, void *settings) MUST_CHECK;
+/* "train.learning-rate", or "seed" for rows of every command; lives like text(). */
+const char *option_path(const option *row);
 /* Row by name ("_" equals "-"); section NULL = any. NULL if there is none. */
 const option *option_find(const option_table *table, const char *section, const char *name);
 const option_preset *option_preset_find(const option_table *table, const char *name);
@@ -125,7 +127,7 @@ typedef struct option_set option_set;
 status option_set_new(option_set **out) MUST_CHECK;
 void option_set_free(option_set *set); /* accepts NULL */
 /* Adds a table and owns a zeroed settings block for it. Active tables are those of the running
- * command: their flags exist and their presets apply. Adding twice keeps the first. */
+ * command: their flags exist, and their presets win over presets of other tables. Adding twice keeps the first. */
 status option_set_add(option_set *set, const option_table *table, bool active) MUST_CHECK;
 void *option_set_settings(option_set *set, const option_table *table); /* NULL if not added */
 

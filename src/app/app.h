@@ -1,0 +1,13 @@
+/* app.h - the commands that join folders or stand beside them all. Each is one file,
+ * <name>_command.c; main.c lists them. What a command shares with others of this folder would be
+ * declared here; today that is nothing but the commands themselves.
+ */
+#ifndef FATHOM_APP_APP_H
+#define FATHOM_APP_APP_H
+
+#include "base/command.h"
+
+extern const command config_command; /* init, show, check, presets, keys, diff, schema */
+extern const command doctor_command; /* what this machine has, and whether it is enough */
+
+#endif

@@ -1,0 +1,22 @@
+/* main.c - the table of commands and nothing else. */
+#include "app/app.h"
+#include "kernels/kernels.h"
+
+static const command *const commands[] = {&doctor_command, &config_command, NULL};
+
+static const command_program program = {
+    .name = "fathom",
+    .version = FATHOM_VERSION,
+    .about = "a language-model factory in one program",
+    .examples = "fathom start\n"
+                "fathom train --preset small --minutes 30\n"
+                "fathom data import - < my.jsonl\n"
+                "fathom chat runs/first",
+    .commands = commands,
+    .cpu_text = kernels_cpu_text,
+    .init = kernels_init,
+};
+
+int main(int argc, char **argv) {
+    return command_main(&program, argc, argv);
+}
