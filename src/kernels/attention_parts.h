@@ -1,0 +1,53 @@
+/* attention_parts.h - what attention and its backward share: where keys lie, packing them, and
+ * which slots of a key block a query sees. Private to kernels/. */
+#ifndef FATHOM_KERNELS_ATTENTION_PARTS_H
+#define FATHOM_KERNELS_ATTENTION_PARTS_H
+
+#include "kernels/kernels_internal.h"
+
+/* One call with its derived numbers. */
+typedef struct attention_view {
+    const attention_call *call;
+    const row_kernels *rows;
+    const product_kernels *products;
+    size_t size;      /* of a real */
+    int width;        /* qk_dim + shared_dim */
+    int group;        /* query heads per KV head */
+    int64_t k_stride; /* from one KV head to the next */
+    int64_t v_stride;
+} attention_view;
+
+attention_view attention_view_of(const attention_call *call);
+
+/* Visible slots [low, high) of key block `block` for query `row`; empty if low >= high. */
+typedef struct slot_range {
+    int low, high;
+} slot_range;
+slot_range visible_slots(const attention_call *call, int64_t row, int64_t block);
+/* Whether any query of rows [first, first + n) sees into the block. */
+bool block_visible(const attention_call *call, int64_t first, int64_t n, int64_t block);
+/* First and last key block seen by these rows. */
+void block_range(const attention_call *call, int64_t first, int64_t n, int64_t *low, int64_t *high);
+/* Written keys of the block. */
+static inline int block_keys(const attention_call *call, int64_t block) {
+    return (int)min_i64(ATTENTION_BLOCK, call->n_keys - block * ATTENTION_BLOCK);
+}
+
+/* Strips of B = [K | shared]^T: k = width, n = keys. */
+void pack_keys_across(const attention_view *v, int64_t block, int kv_head, void *strips);
+int64_t keys_across_bytes(const attention_view *v);
+
+/* c[rows, columns] (+)= a * strips, everything of this view's type. */
+typedef struct small_product {
+    int64_t rows, columns, k;
+    const void *a;
+    int64_t row_stride, k_stride;
+    const void *strips; /* strip_bytes = k * STRIP * size unless given */
+    int64_t strip_bytes;
+    void *c;
+    int64_t ldc;
+    bool accumulate;
+} small_product;
+void small_multiply(const attention_view *v, const small_product *s);
+
+#endif

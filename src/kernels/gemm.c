@@ -1,0 +1,360 @@
+/* gemm.c - threads, blocking and packing around the micro-kernels.
+ *
+ * A product is cut into chunks of (row block x column panel); the grid follows from the shape and
+ * the micro-kernel's height, never from the thread count. A chunk walks k in blocks: it brings the
+ * A block into the form the micro-kernel wants (rounded to bf16, rows close together, tails
+ * padded), then for each pair of B strips runs down the row panels, so that the strips stay in L1
+ * and the A block in L2 (Goto and van de Geijn, "Anatomy of High-Performance Matrix
+ * Multiplication", ACM TOMS 34, 2008). C is reloaded between k blocks, which is exact
+ * (docs/numerics.md 2), so none of this is visible in the result.
+ *
+ * Few rows (decode) give one row block and many panels: B is streamed once, split over threads by
+ * columns. Many rows give many row blocks: each thread owns rows of C and shares B.
+ *
+ * A raw B (weight gradients: B = activations) is packed on the way, K_PHASE rows at a time so that
+ * the packed copy stays in cache; both steps are pool jobs. A grouped call is one job over the
+ * chunks of all its products.
+ *
+ * Mind: scratch is the pool's per-thread arena: the caller's for plans and packed B, each
+ * chunk's for its A block.
+ */
+#include "kernels/gemm.h"
+#include "kernels/kernels_internal.h"
+
+#include <string.h>
+
+#define K_PHASE       1024      /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
+#define ROW_BLOCK     96        /* rows of a chunk, rounded up to whole micro panels */
+#define CHUNKS_WANTED 16        /* per product, where the shape allows */
+#define CHUNK_FLOPS   (1 << 19) /* but not smaller than this */
+#define IN_PLACE_ROWS 16        /* up to here an f32 A is read where it lies */
+
+typedef struct gemm_plan {
+    const gemm_call *call;
+    const product_kernels *kernels;
+    int64_t row_block, row_blocks, panels, panel_strips, strips;
+    int64_t first_chunk, first_strip; /* in the job over all products */
+    char *b;                          /* strips of the current phase */
+    int64_t strip_stride;             /* bytes */
+    int64_t k0, k_count;              /* of the current phase; k_count 0: no part in it */
+} gemm_plan;
+
+typedef struct gemm_job {
+    gemm_plan *plans;
+    int n_plans;
+    int64_t n_chunks, n_strips;
+    job_failure failure;
+} gemm_job;
+
+static int64_t padded_k(gemm_type type, int64_t k) {
+    return type == GEMM_BF16 ? ceil_div(k, BF16_GROUP) * BF16_GROUP : k;
+}
+
+int64_t strip_bytes(gemm_type type, int64_t k) {
+    return padded_k(type, k) * product_table(type)->b_size;
+}
+
+size_t packed_bytes(gemm_type type, int64_t n, int64_t k) {
+    return (size_t)(ceil_div(n, STRIP) * strip_bytes(type, k));
+}
+
+static size_t source_size(gemm_type type) {
+    return type == GEMM_F64 ? sizeof(double) : sizeof(float);
+}
+
+void block_pack(const product_kernels *p, int64_t k, int64_t n, const void *src, size_t src_size,
+                int64_t stride_k, int64_t stride_n, void *strips, int64_t stride) {
+    for (int64_t first = 0; first < n; first += STRIP)
+        p->pack_strip(k, (int)min_i64(STRIP, n - first), element(src, first * stride_n, src_size),
+                      stride_k, stride_n, (char *)strips + first / STRIP * stride);
+}
+
+void block_multiply(const product_kernels *p, const micro_call *block) {
+    for (int64_t k0 = 0; k0 < block->k || k0 == 0; k0 += p->k_block) {
+        micro_call part = *block;
+        part.k = min_i64(p->k_block, block->k - k0);
+        part.accumulate = block->accumulate || k0 > 0;
+        for (int column = 0; column < block->columns; column += 2 * STRIP) {
+            part.columns = (int)min_i64(2 * STRIP, block->columns - column);
+            part.b = (const char *)block->b + column / STRIP * block->strip_stride + k0 * p->b_size;
+            for (int row = 0; row < block->rows; row += p->rows) {
+                part.rows = (int)min_i64(p->rows, block->rows - row);
+                part.a = element(block->a, row * block->row_stride + k0 * block->k_stride,
+                                 (size_t)p->a_size);
+                part.c = element_mut(block->c, row * block->ldc + column, (size_t)p->c_size);
+                p->micro(&part);
+            }
+        }
+    }
+}
+
+/* -- A in the form of the micro-kernel -- */
+
+typedef struct a_block {
+    int64_t row0, rows, k0, k; /* part of the call's A; k before padding */
+    char *buffer;
+    const void *data; /* out */
+    int64_t row_stride, k_stride;
+} a_block;
+
+static int64_t a_buffer_bytes(const gemm_plan *plan) {
+    int64_t rows = ceil_div(plan->row_block, 32) * 32;
+    return rows * padded_k(plan->call->type, plan->kernels->k_block) * plan->kernels->a_size;
+}
+
+/* Copies A rows next to each other, or A columns if these are the contiguous ones: either way the
+ * inner copies are contiguous, and the micro-kernel takes both strides. */
+static void copy_a(const gemm_plan *plan, a_block *a) {
+    const gemm_call *call = plan->call;
+    size_t size = source_size(call->type);
+    bool by_rows = call->a_stride_k == 1;
+    bool rounded = plan->kernels->form == A_ROUNDED;
+    int64_t lines = by_rows ? a->rows : a->k, length = by_rows ? a->k : a->rows;
+    int64_t k_padded = padded_k(call->type, a->k);
+    int64_t stride = by_rows ? k_padded : a->rows;
+    for (int64_t i = 0; i < lines; i++) {
+        const void *from = by_rows ? element(call->a, (a->row0 + i) * call->a_stride_m + a->k0, size)
+                                   : element(call->a, (a->k0 + i) * call->a_stride_k + a->row0, size);
+        char *to = a->buffer + (size_t)(i * stride) * size;
+        if (rounded)
+            kernels_table()->round_bf16(length, from, (float *)(void *)to);
+        else
+            memcpy(to, from, (size_t)length * size);
+        if (by_rows && k_padded > a->k)
+            memset(to + (size_t)a->k * size, 0, (size_t)(k_padded - a->k) * size);
+    }
+    if (!by_rows && k_padded > a->k)
+        memset(a->buffer + (size_t)(a->k * stride) * size, 0,
+               (size_t)((k_padded - a->k) * stride) * size);
+    a->data = a->buffer;
+    a->row_stride = by_rows ? stride : 1;
+    a->k_stride = by_rows ? 1 : stride;
+}
+
+/* 32 x 32 block, so that both sides of the transposition stay in L1. */
+static void transpose_to_bf16(const float *src, int64_t stride_k, int64_t rows, int64_t k,
+                              uint16_t *to, int64_t stride) {
+    uint16_t block[32][32];
+    for (int64_t i = 0; i < k; i++) kernels_table()->to_bf16(rows, src + i * stride_k, block[i]);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < k; i++) to[row * stride + i] = block[i][row];
+}
+
+static void tile_a(const gemm_plan *plan, a_block *a) {
+    const gemm_call *call = plan->call;
+    const float *src = call->a;
+    uint16_t *to = (uint16_t *)(void *)a->buffer;
+    int64_t k_padded = padded_k(call->type, a->k), rows_padded = ceil_div(a->rows, 32) * 32;
+    if (call->a_stride_k == 1)
+        for (int64_t i = 0; i < a->rows; i++)
+            kernels_table()->to_bf16(a->k, src + (a->row0 + i) * call->a_stride_m + a->k0,
+                                     to + i * k_padded);
+    else
+        for (int64_t row = 0; row < a->rows; row += 32)
+            for (int64_t k = 0; k < a->k; k += 32)
+                transpose_to_bf16(src + (a->k0 + k) * call->a_stride_k + a->row0 + row,
+                                  call->a_stride_k, min_i64(32, a->rows - row),
+                                  min_i64(32, a->k - k), to + row * k_padded + k, k_padded);
+    if (k_padded > a->k)
+        for (int64_t i = 0; i < a->rows; i++)
+            memset(to + i * k_padded + a->k, 0, (size_t)(k_padded - a->k) * sizeof *to);
+    memset(to + a->rows * k_padded, 0, (size_t)((rows_padded - a->rows) * k_padded) * sizeof *to);
+    a->data = to;
+    a->row_stride = k_padded;
+    a->k_stride = 1;
+}
+
+static void prepare_a(const gemm_plan *plan, a_block *a) {
+    const gemm_call *call = plan->call;
+    if (plan->kernels->form == A_TILES) {
+        tile_a(plan, a);
+    } else if (plan->kernels->form == A_ROUNDED || call->m > IN_PLACE_ROWS) {
+        copy_a(plan, a);
+    } else {
+        a->data = element(call->a, a->row0 * call->a_stride_m + a->k0 * call->a_stride_k,
+                          source_size(call->type));
+        a->row_stride = call->a_stride_m;
+        a->k_stride = call->a_stride_k;
+    }
+}
+
+/* -- chunks -- */
+
+static const gemm_plan *plan_of_chunk(const gemm_job *job, int64_t chunk) {
+    int low = 0, high = job->n_plans - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (job->plans[middle].first_chunk <= chunk)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return &job->plans[low];
+}
+
+static void multiply_part(const gemm_plan *plan, int64_t row_block, int64_t panel, char *buffer) {
+    const gemm_call *call = plan->call;
+    const product_kernels *p = plan->kernels;
+    int64_t row0 = row_block * plan->row_block, strip0 = panel * plan->panel_strips;
+    int64_t columns = min_i64(call->n, (strip0 + plan->panel_strips) * STRIP) - strip0 * STRIP;
+    a_block a = {.row0 = row0, .rows = min_i64(plan->row_block, call->m - row0), .buffer = buffer};
+    if (p->enter != NULL) p->enter();
+    for (int64_t k = 0; k < plan->k_count; k += p->k_block) {
+        a.k0 = plan->k0 + k;
+        a.k = min_i64(p->k_block, plan->k_count - k);
+        prepare_a(plan, &a);
+        micro_call block = {
+            .k = padded_k(call->type, a.k), .a = a.data, .row_stride = a.row_stride,
+            .k_stride = a.k_stride, .b = plan->b + strip0 * plan->strip_stride + k * p->b_size,
+            .strip_stride = plan->strip_stride,
+            .c = element_mut(call->c, row0 * call->ldc + strip0 * STRIP, (size_t)p->c_size),
+            .ldc = call->ldc, .rows = (int)a.rows, .columns = (int)columns,
+            .accumulate = call->accumulate || a.k0 > 0,
+        };
+        block_multiply(p, &block);
+    }
+    if (p->leave != NULL) p->leave();
+}
+
+static void gemm_chunk(void *context, int64_t chunk) {
+    gemm_job *job = context;
+    const gemm_plan *plan = plan_of_chunk(job, chunk);
+    arena *scratch = pool_scratch();
+    if (scratch == NULL) {
+        job_failed(&job->failure);
+        return;
+    }
+    size_t mark = arena_mark(scratch);
+    char *buffer = arena_alloc(scratch, (size_t)a_buffer_bytes(plan));
+    if (buffer == NULL)
+        job_failed(&job->failure);
+    else
+        multiply_part(plan, (chunk - plan->first_chunk) / plan->panels,
+                      (chunk - plan->first_chunk) % plan->panels, buffer);
+    arena_reset(scratch, mark);
+}
+
+static void pack_chunk(void *context, int64_t strip) {
+    const gemm_job *job = context;
+    int i = 0;
+    while (i + 1 < job->n_plans && job->plans[i + 1].first_strip <= strip) i++;
+    const gemm_plan *plan = &job->plans[i];
+    const gemm_call *call = plan->call;
+    int64_t s = strip - plan->first_strip, column = s * STRIP;
+    plan->kernels->pack_strip(plan->k_count, (int)min_i64(STRIP, call->n - column),
+                              element(call->b_raw,
+                                      plan->k0 * call->b_stride_k + column * call->b_stride_n,
+                                      source_size(call->type)),
+                              call->b_stride_k, call->b_stride_n,
+                              plan->b + s * plan->strip_stride);
+}
+
+/* -- plans -- */
+
+static void clear_c(const gemm_call *call) {
+    size_t size = source_size(call->type);
+    for (int64_t i = 0; i < call->m; i++)
+        memset(element_mut(call->c, i * call->ldc, size), 0, (size_t)call->n * size);
+}
+
+static void plan_grid(gemm_plan *plan) {
+    const gemm_call *call = plan->call;
+    int rows = plan->kernels->rows;
+    plan->row_block = ceil_div(ROW_BLOCK, rows) * rows;
+    plan->row_blocks = ceil_div(call->m, plan->row_block);
+    plan->strips = ceil_div(call->n, STRIP);
+    int64_t panels = ceil_div(CHUNKS_WANTED, plan->row_blocks);
+    int64_t block_flops = 2 * min_i64(call->m, plan->row_block) * call->n * call->k;
+    panels = max_i64(1, min_i64(panels, block_flops / CHUNK_FLOPS));
+    plan->panel_strips = ceil_div(plan->strips, panels);
+    plan->panel_strips += plan->panel_strips % 2; /* whole pairs */
+    plan->panels = ceil_div(plan->strips, plan->panel_strips);
+}
+
+/* k_count 0 leaves the product out of the job. */
+static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) {
+    plan->call = call;
+    plan->kernels = product_table(call->type);
+    if (call->m <= 0 || call->n <= 0) return STATUS_OK;
+    if (call->k <= 0) {
+        if (!call->accumulate) clear_c(call);
+        return STATUS_OK;
+    }
+    plan_grid(plan);
+    if (call->b != NULL) {
+        plan->b = call->b->data;
+        plan->strip_stride = strip_bytes(call->type, call->k);
+        return STATUS_OK;
+    }
+    plan->strip_stride = strip_bytes(call->type, min_i64(call->k, K_PHASE));
+    plan->b = arena_alloc(scratch, (size_t)(plan->strips * plan->strip_stride));
+    return plan->b != NULL ? STATUS_OK : STATUS_MEMORY;
+}
+
+/* Sets what each product does in phase `phase`; returns whether there is anything to do. */
+static bool job_phase(gemm_job *job, int64_t phase) {
+    job->n_chunks = job->n_strips = 0;
+    for (int i = 0; i < job->n_plans; i++) {
+        gemm_plan *plan = &job->plans[i];
+        const gemm_call *call = plan->call;
+        bool raw = call->b == NULL;
+        plan->first_chunk = job->n_chunks;
+        plan->first_strip = job->n_strips;
+        plan->k0 = raw ? phase * K_PHASE : 0;
+        plan->k_count = raw ? min_i64(K_PHASE, call->k - plan->k0) : phase == 0 ? call->k : 0;
+        if (plan->b == NULL || plan->k_count <= 0) continue;
+        job->n_chunks += plan->row_blocks * plan->panels;
+        job->n_strips += raw ? plan->strips : 0;
+    }
+    return job->n_chunks > 0;
+}
+
+static status job_run(gemm_job *job, const gemm_call *calls, arena *scratch) {
+    for (int i = 0; i < job->n_plans; i++) TRY(plan_init(&job->plans[i], &calls[i], scratch));
+    for (int64_t phase = 0; job_phase(job, phase); phase++) {
+        pool_for(job->n_strips, pack_chunk, job);
+        pool_for(job->n_chunks, gemm_chunk, job);
+        TRY(job_status(&job->failure));
+    }
+    return STATUS_OK;
+}
+
+status gemm_grouped(const gemm_call *calls, int n_calls) {
+    if (n_calls <= 0) return STATUS_OK;
+    arena *scratch = pool_scratch();
+    if (scratch == NULL) return STATUS_MEMORY;
+    size_t mark = arena_mark(scratch);
+    gemm_job job = {.n_plans = n_calls};
+    status s = STATUS_MEMORY;
+    job.plans = arena_zalloc(scratch, (size_t)n_calls * sizeof *job.plans);
+    if (job.plans != NULL) s = job_run(&job, calls, scratch);
+    arena_reset(scratch, mark);
+    return s;
+}
+
+status gemm(const gemm_call *call) { return gemm_grouped(call, 1); }
+
+/* -- packing ahead -- */
+
+typedef struct pack_job {
+    const product_kernels *kernels;
+    packed_matrix *to;
+    const void *src;
+    int64_t stride_n, stride_k, strip_stride;
+} pack_job;
+
+static void pack_ahead_chunk(void *context, int64_t strip) {
+    const pack_job *job = context;
+    const packed_matrix *to = job->to;
+    job->kernels->pack_strip(to->k, (int)min_i64(STRIP, to->n - strip * STRIP),
+                             element(job->src, strip * STRIP * job->stride_n, source_size(to->type)),
+                             job->stride_k, job->stride_n,
+                             (char *)to->data + strip * job->strip_stride);
+}
+
+void gemm_pack(packed_matrix *to, const void *src, int64_t stride_n, int64_t stride_k) {
+    pack_job job = {.kernels = product_table(to->type), .to = to, .src = src,
+                    .stride_n = stride_n, .stride_k = stride_k,
+                    .strip_stride = strip_bytes(to->type, to->k)};
+    pool_for(ceil_div(to->n, STRIP), pack_ahead_chunk, &job);
+}

@@ -1,0 +1,155 @@
+/* kernels_internal.h - the table of kernels each tier fills, private to this folder.
+ *
+ * A tier is one `tier_kernels`: row kernels for float and double, and micro-kernels for the three
+ * kinds of product. Everything else (threads, blocking, packing order, attention, MoE) is written
+ * once around the table. Row kernels are compiled per tier from one source, rows.inc; products are
+ * written by hand where it pays. A tier may point at another tier's entry.
+ *
+ * Pointers are void* because one signature serves float and double: `real` is the table's type.
+ */
+#ifndef FATHOM_KERNELS_KERNELS_INTERNAL_H
+#define FATHOM_KERNELS_KERNELS_INTERNAL_H
+
+#include "base/pool.h"
+#include "kernels/gemm.h"
+#include "kernels/kernels.h"
+
+#include <stdatomic.h>
+
+/* Packed B comes in strips of STRIP columns: for each k one row of 16 reals, or for each pair of k
+ * one row of 16 bf16 pairs (64 bytes in both f32 and bf16), k ascending. The bf16 k is padded to
+ * BF16_GROUP, columns to STRIP, with zeros. So 32 k of a bf16 strip are exactly one AMX tile. */
+#define STRIP      16
+#define BF16_GROUP 32
+
+/* One micro-kernel call: C[rows, columns] = A[rows, k] * two neighbouring strips of B. */
+typedef struct micro_call {
+    int64_t k;                    /* bf16: a multiple of BF16_GROUP */
+    const void *a;                /* form: product_kernels.a_form */
+    int64_t row_stride, k_stride; /* of a, in elements */
+    const void *b;                /* first strip */
+    int64_t strip_stride;         /* bytes from it to the second */
+    void *c;
+    int64_t ldc;
+    int rows;    /* 1 .. product_kernels.rows */
+    int columns; /* 1 .. 2 * STRIP */
+    bool accumulate;
+} micro_call;
+
+typedef enum a_form {
+    A_REAL,    /* real, any strides: the caller's array will do */
+    A_ROUNDED, /* float, rounded to bf16, any strides, k padded with zeros */
+    A_TILES,   /* bf16 rows, k_stride 1, k and rows padded with zeros to 32 */
+} a_form;
+
+typedef struct product_kernels {
+    int rows; /* most rows of one micro call */
+    a_form form;
+    int k_block;                /* k walked before the next strip: A and strip stay in L1/L2 */
+    int a_size, b_size, c_size; /* bytes: of one A as `form`, of one k of a strip, of one C */
+    void (*micro)(const micro_call *call);
+    /* Packs columns n <= STRIP of B[k][n] = src[k * stride_k + n * stride_n]. */
+    void (*pack_strip)(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                       void *strip);
+    /* Around the micro calls of one chunk (tile configuration); NULL = nothing to do. */
+    void (*enter)(void);
+    void (*leave)(void);
+} product_kernels;
+
+typedef struct row_kernels {
+    void (*add)(int64_t n, const void *a, const void *b, void *y);
+    void (*axpy)(int64_t n, double a, const void *x, void *y);
+    void (*scale)(int64_t n, double a, void *x);
+    void (*sigmoid)(int64_t n, const void *x, void *y);
+    double (*sum_squares)(int64_t n, const void *x);
+    double (*dot)(int64_t n, const void *a, const void *b);
+    bool (*finite)(int64_t n, const void *x);
+    double (*rmsnorm)(int64_t c, const void *x, const void *w, double eps, void *y); /* 1 / rms */
+    void (*rmsnorm_dx)(int64_t c, const void *x, const void *w, double rstd, const void *dy,
+                       void *dx);
+    void (*rmsnorm_dw)(int64_t c, const void *x, double rstd, const void *dy, void *dw);
+    void (*swiglu)(int64_t n, const void *gate, const void *up, void *y);
+    void (*swiglu_backward)(int64_t n, const void *gate, const void *up, const void *dy,
+                            void *dgate, void *dup);
+    /* Rotates r values of one head; table: r / 2 cosines, r / 2 sines. */
+    void (*rope)(int r, bool interleaved, bool inverse, const void *table, void *x);
+    void (*softmax)(int64_t n, void *x);
+    double (*cross_entropy)(int64_t v, void *logits, int64_t target, double dscale); /* loss */
+    /* One query, one key block: scores s[64] become probabilities, 0 outside slots [low, high);
+     * max and sum are the running state; returns the factor for the output so far. */
+    double (*attend)(int low, int high, double scale, void *s, void *max, void *sum);
+    /* scores s become p = exp(scale s - lse), then dp becomes scale p (dp - delta). */
+    void (*attend_backward)(int low, int high, double scale, double lse, double delta, void *s,
+                            void *dp);
+    double (*log)(double x);
+} row_kernels;
+
+typedef struct tier_kernels {
+    const row_kernels *rows_f32, *rows_f64;
+    product_kernels f32, f64, bf16;
+    void (*to_bf16)(int64_t n, const float *x, uint16_t *y);
+    void (*round_bf16)(int64_t n, const float *x, float *y); /* rounded, kept as float */
+    void (*adamw)(int64_t n, const adamw_step *s, const float *grad, float *w, float *m, float *v);
+} tier_kernels;
+
+extern const tier_kernels tier_portable;
+#if defined(FATHOM_X86_TIERS)
+extern const tier_kernels tier_avx2, tier_avx512;
+extern const product_kernels product_amx;
+#endif
+
+/* The chosen table (portable before kernels_init), and a door for tests. */
+const tier_kernels *kernels_table(void);
+void kernels_use_table(const tier_kernels *table);
+
+static inline const row_kernels *row_table(dtype t) {
+    const tier_kernels *k = kernels_table();
+    return t == DTYPE_F64 ? k->rows_f64 : k->rows_f32;
+}
+static inline const product_kernels *product_table(gemm_type type) {
+    const tier_kernels *k = kernels_table();
+    return type == GEMM_F64 ? &k->f64 : type == GEMM_BF16 ? &k->bf16 : &k->f32;
+}
+static inline size_t real_size(dtype t) { return t == DTYPE_F64 ? sizeof(double) : sizeof(float); }
+
+/* Element `index` of an array of elements of `size` bytes. */
+static inline const void *element(const void *array, int64_t index, size_t size) {
+    return (const char *)array + index * (int64_t)size;
+}
+static inline void *element_mut(void *array, int64_t index, size_t size) {
+    return (char *)array + index * (int64_t)size;
+}
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Value of a real* argument handed through void*. */
+static inline double real_get(dtype t, const void *array, int64_t i) {
+    return t == DTYPE_F64 ? ((const double *)array)[i] : (double)((const float *)array)[i];
+}
+static inline void real_set(dtype t, void *array, int64_t i, double value) {
+    if (t == DTYPE_F64)
+        ((double *)array)[i] = value;
+    else
+        ((float *)array)[i] = (float)value;
+}
+
+/* A failure inside a pool chunk: the first one is kept and handed to the job's owner. */
+typedef struct job_failure {
+    _Atomic int state; /* 0 none, 1 being written, 2 written */
+    error_report report;
+} job_failure;
+void job_failed(job_failure *f);        /* call in the chunk, after the report was filled */
+status job_status(const job_failure *f) MUST_CHECK; /* call after pool_for: restores the report */
+
+/* One thread's product of any size: `block` is a micro_call with rows and columns unbounded,
+ * strip_stride bytes from each strip of b to the next. No enter/leave. */
+void block_multiply(const product_kernels *p, const micro_call *block);
+/* Packs B[k][n] = src[k * stride_k + n * stride_n] (elements of src_size bytes) into strips
+ * strip_bytes apart. */
+void block_pack(const product_kernels *p, int64_t k, int64_t n, const void *src, size_t src_size,
+                int64_t stride_k, int64_t stride_n, void *strips, int64_t strip_bytes);
+/* Bytes of one strip with k rows. */
+int64_t strip_bytes(gemm_type type, int64_t k);
+
+#endif

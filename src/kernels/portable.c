@@ -1,0 +1,74 @@
+/* portable.c - the portable tier: the truth every other tier is compared with.
+ *
+ * Plain C17 without intrinsics. On a CPU whose compiler flags include a fused multiply-add (arm64)
+ * it is also fast; on baseline x86-64 each fma is a call into the C library, which is correct and
+ * slow: there this tier is for tests and for machines older than AVX2.
+ */
+#include "kernels/functions.h"
+#include "kernels/kernels_internal.h"
+
+#include <float.h>
+
+#define REAL_BITS 32
+#include "kernels/real.inc"
+#include "kernels/rows.inc"
+#include "kernels/products.inc"
+static const row_kernels rows_f32 = ROW_KERNELS;
+#define REAL_BITS 64
+#include "kernels/real.inc"
+#include "kernels/rows.inc"
+#include "kernels/products.inc"
+static const row_kernels rows_f64 = ROW_KERNELS;
+#include "kernels/flat.inc"
+
+static float low_half(uint32_t pair) {
+    union {
+        uint32_t u;
+        float f;
+    } v = {pair << 16};
+    return v.f;
+}
+static float high_half(uint32_t pair) {
+    union {
+        uint32_t u;
+        float f;
+    } v = {pair & 0xFFFF0000u};
+    return v.f;
+}
+
+/* The contract of docs/numerics.md 2, row bf16, letter by letter. a: A_ROUNDED. */
+static void micro_bf16(const micro_call *call) {
+    for (int i = 0; i < call->rows; i++)
+        for (int j = 0; j < call->columns; j++) {
+            const uint32_t *b = (const uint32_t *)((const char *)call->b +
+                                                   (j < STRIP ? 0 : call->strip_stride)) +
+                                j % STRIP;
+            const float *a = (const float *)call->a + i * call->row_stride;
+            float *c = (float *)call->c + i * call->ldc + j;
+            float acc = call->accumulate ? *c : 0.0f;
+            for (int64_t group = 0; group < call->k; group += BF16_GROUP) {
+                float even = 0.0f, odd = 0.0f;
+                for (int64_t k = group; k < group + BF16_GROUP; k += 2) {
+                    uint32_t pair = b[k / 2 * STRIP];
+                    even = __builtin_fmaf(a[k * call->k_stride], low_half(pair), even);
+                    odd = __builtin_fmaf(a[(k + 1) * call->k_stride], high_half(pair), odd);
+                }
+                acc = acc + (even + odd);
+            }
+            *c = acc;
+        }
+}
+
+const tier_kernels tier_portable = {
+    .rows_f32 = &rows_f32,
+    .rows_f64 = &rows_f64,
+    .f32 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
+            .c_size = 4, .micro = micro_f32, .pack_strip = pack_strip_f32},
+    .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
+            .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
+    .bf16 = {.rows = 8, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
+             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_strip_bf16},
+    .to_bf16 = to_bf16,
+    .round_bf16 = round_bf16,
+    .adamw = adamw_range,
+};

@@ -1,0 +1,138 @@
+/* test_gemm.c - products: against f64 by tolerance, against portable by memcmp, and the laws of
+ * docs/numerics.md 2. */
+#include "kernel_test.h"
+
+typedef struct product {
+    gemm_type type;
+    int64_t m, n, k;
+    bool a_across, b_across; /* A stored [k][m]; B stored [n][k] */
+    bool packed, accumulate;
+    int64_t pad; /* extra leading dimension */
+    void *a, *b, *c;
+    int64_t lda, ldb, ldc;
+} product;
+
+static dtype real_of(gemm_type type) { return type == GEMM_F64 ? DTYPE_F64 : DTYPE_F32; }
+static int64_t a_count(const product *p) { return (p->a_across ? p->k : p->m) * p->lda; }
+static int64_t b_count(const product *p) { return (p->b_across ? p->n : p->k) * p->ldb; }
+
+static void product_fill(product *p, uint64_t seed) {
+    dtype t = real_of(p->type);
+    p->lda = (p->a_across ? p->m : p->k) + p->pad;
+    p->ldb = (p->b_across ? p->k : p->n) + p->pad;
+    p->ldc = p->n + p->pad;
+    p->a = random_array(t, a_count(p), seed);
+    p->b = random_array(t, b_count(p), seed + 1);
+    p->c = random_array(t, p->m * p->ldc, seed + 2);
+}
+static void product_free(product *p) {
+    mem_free(p->a);
+    mem_free(p->b);
+    mem_free(p->c);
+}
+
+static gemm_call call_of(const product *p, packed_matrix *packed, void *c) {
+    gemm_call call = {.type = p->type, .m = p->m, .n = p->n, .k = p->k, .a = p->a,
+                      .a_stride_m = p->a_across ? 1 : p->lda, .a_stride_k = p->a_across ? p->lda : 1,
+                      .b_raw = p->b, .b_stride_n = p->b_across ? p->ldb : 1,
+                      .b_stride_k = p->b_across ? 1 : p->ldb, .c = c, .ldc = p->ldc,
+                      .accumulate = p->accumulate};
+    if (!p->packed) return call;
+    *packed = (packed_matrix){.type = p->type, .n = p->n, .k = p->k};
+    packed->data = aligned_alloc(64, packed_bytes(p->type, p->n, p->k) + 64);
+    gemm_pack(packed, p->b, call.b_stride_n, call.b_stride_k);
+    call.b = packed;
+    call.b_raw = NULL;
+    return call;
+}
+
+/* A new C as computed by the tier in use. */
+static void *product_run(const product *p) {
+    dtype t = real_of(p->type);
+    void *c = zero_array(t, p->m * p->ldc);
+    memcpy(c, p->c, bytes_of(t, p->m * p->ldc));
+    packed_matrix packed = {0};
+    gemm_call call = call_of(p, &packed, c);
+    if (gemm(&call) != STATUS_OK) test_fail(__FILE__, __LINE__, "gemm", "failed");
+    free(packed.data);
+    return c;
+}
+
+static double rounded_value(const product *p, const void *array, int64_t i) {
+    double x = get(real_of(p->type), array, i);
+    return p->type == GEMM_BF16 ? (double)bf16_to_f32(f32_to_bf16((float)x)) : x;
+}
+
+static double exact(const product *p, int64_t m, int64_t n, double *magnitude) {
+    double sum = p->accumulate ? get(real_of(p->type), p->c, m * p->ldc + n) : 0;
+    *magnitude = fabs(sum);
+    for (int64_t k = 0; k < p->k; k++) {
+        double a = rounded_value(p, p->a, p->a_across ? k * p->lda + m : m * p->lda + k);
+        double b = rounded_value(p, p->b, p->b_across ? n * p->ldb + k : k * p->ldb + n);
+        sum += a * b;
+        *magnitude += fabs(a * b);
+    }
+    return sum;
+}
+
+static product random_product(uint64_t seed) {
+    static const int sizes[] = {1, 2, 3, 7, 8, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 130, 200};
+    int n = (int)(sizeof sizes / sizeof sizes[0]);
+    product p = {.type = (gemm_type)random_int(seed, 0, 2), .m = sizes[random_int(seed + 1, 0, n - 1)],
+                 .n = sizes[random_int(seed + 2, 0, n - 1)],
+                 .k = sizes[random_int(seed + 3, 0, n - 1)],
+                 .a_across = random_int(seed + 4, 0, 1), .b_across = random_int(seed + 5, 0, 1),
+                 .packed = random_int(seed + 6, 0, 1), .accumulate = random_int(seed + 7, 0, 1),
+                 .pad = random_int(seed + 8, 0, 1) * 5};
+    if (seed % 7 == 0) p.k += 1024; /* more than one phase and k block */
+    product_fill(&p, seed);
+    return p;
+}
+
+static const char *describe(const product *p) {
+    return text("type %d m %d n %d k %d across %d %d packed %d accumulate %d pad %d", p->type,
+                (int)p->m, (int)p->n, (int)p->k, p->a_across, p->b_across, p->packed, p->accumulate,
+                (int)p->pad);
+}
+
+TEST(gemm_portable_against_f64) {
+    use_threads(2);
+    REQUIRE(use_tier(TIER_PORTABLE), "portable always exists");
+    for (uint64_t seed = 100; seed < 220; seed++) {
+        product p = random_product(seed);
+        void *c = product_run(&p);
+        double worst = 0;
+        for (int64_t i = 0; i < 60; i++) {
+            int64_t m = random_int(seed * 64 + (uint64_t)i, 0, (int)p.m - 1);
+            int64_t n = random_int(seed * 65 + (uint64_t)i, 0, (int)p.n - 1);
+            double magnitude, want = exact(&p, m, n, &magnitude);
+            double error = fabs(get(real_of(p.type), c, m * p.ldc + n) - want) / (magnitude + 1e-30);
+            if (!(error <= worst)) worst = error;
+        }
+        double bound = p.type == GEMM_F64 ? 0x1p-50 : 0x1p-22;
+        CHECK(worst <= bound, "%s: error %g", describe(&p), worst);
+        mem_free(c);
+        product_free(&p);
+    }
+}
+
+TEST(gemm_tiers_equal_portable) {
+    use_threads(2);
+    int tiers = 0;
+    for (uint64_t seed = 1000; seed < 1300; seed++) {
+        product p = random_product(seed);
+        use_tier(TIER_PORTABLE);
+        void *want = product_run(&p);
+        for (int tier = 1; tier < TIERS; tier++) {
+            if (!use_tier(tier)) continue;
+            tiers++;
+            void *got = product_run(&p);
+            CHECK(same(got, want, bytes_of(real_of(p.type), p.m * p.ldc)), "%s %s", tier_label(tier),
+                  describe(&p));
+            mem_free(got);
+        }
+        mem_free(want);
+        product_free(&p);
+    }
+    if (tiers == 0) SKIP("this CPU has only the portable tier");
+}
