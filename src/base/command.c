@@ -217,7 +217,8 @@ static json_t *error_object(const option_set *options) {
     return error;
 }
 
-static void print_json(const command_context *c, status result) {
+/* False if there was no memory for the object; a smaller one that says so is printed then. */
+static bool print_json(const command_context *c, status result) {
     error_report kept;
     error_save(&kept);
     json_t *error = result == STATUS_OK ? NULL : error_object(c->options);
@@ -231,9 +232,11 @@ static void print_json(const command_context *c, status result) {
         printf("{\"schema\":%d,\"ok\":false,\"error\":{\"code\":\"F0001\",\"what\":\"no memory "
                "for the result\",\"where\":\"\",\"why\":\"\",\"fix\":\"\"}}\n",
                SCHEMA_VERSION);
+    bool whole = line != NULL;
     mem_free(line);
     json_decref(object);
-    error_restore(&kept);
+    if (whole) error_restore(&kept);
+    return whole;
 }
 
 static void print_complaints(const option_set *options) {
@@ -258,7 +261,7 @@ static int finish(const command_context *c, status result) {
         result = FAIL(F_INTERNAL, "a step failed without a report", c->name,
                       text("status %d", (int)result), "report this with the command that led here");
     if (c->json) {
-        print_json(c, result);
+        if (!print_json(c, result)) result = STATUS_MEMORY;
     } else if (result == STATUS_OK) {
         print_next(c);
     }

@@ -178,7 +178,8 @@ bool parse_duration(const char *value, double *seconds) {
         const char *unit;
         double seconds;
     } units[] = {{"ms", 1e-3}, {"min", 60}, {"h", 3600}, {"d", 86400}, {"s", 1}};
-    double sum = 0, x;
+    double sum = 0, x = 0;
+    if (value[0] == '\0') return false;
     if (parse_real(value, &x)) {
         *seconds = x;
         return x >= 0;
@@ -194,7 +195,7 @@ bool parse_duration(const char *value, double *seconds) {
         sum += x * units[i].seconds;
     }
     *seconds = sum;
-    return sum > 0 || x == 0;
+    return true;
 }
 
 /* -- reading a row's value -- */

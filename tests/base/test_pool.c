@@ -17,10 +17,12 @@ TEST(pool_runs_each_chunk_once) {
         for (int job = 0; job < 2000; job++) {
             static work w;
             int n = job % 67;
-            for (int i = 0; i < 67; i++) atomic_store(&w.runs[i], 0);
+            for (int i = 0; i < 67; i++)
+                atomic_store(&w.runs[i], 0);
             pool_for(n, count, &w);
             for (int i = 0; i < 67; i++)
-                REQUIRE(atomic_load(&w.runs[i]) == (i < n), "threads %d job %d chunk %d", threads, job, i);
+                REQUIRE(atomic_load(&w.runs[i]) == (i < n), "threads %d job %d chunk %d", threads,
+                        job, i);
         }
     }
     pool_stop();
@@ -36,6 +38,7 @@ TEST(pool_nested_runs_in_place) {
     static work w;
     REQUIRE_OK(pool_start(2));
     pool_for(7, nested, &w);
-    for (int i = 0; i < 10; i++) CHECK(atomic_load(&w.runs[i]) == 7, "chunk %d", i);
+    for (int i = 0; i < 10; i++)
+        CHECK(atomic_load(&w.runs[i]) == 7, "chunk %d", i);
     pool_stop();
 }
