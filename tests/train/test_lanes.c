@@ -32,11 +32,11 @@ typedef struct change {
 } change;
 
 /* The gradient of the first batch under a change; mem_free it. */
-static status first_gradient(fixture_model model, change c, float **gradient, int64_t *count) {
+static status first_gradient(fixture_model kind, change c, float **gradient, int64_t *count) {
     train_settings s;
     trainer t;
     gradient_result r;
-    TRY(fixture_settings(&s, "lanes", model, 10));
+    TRY(fixture_settings(&s, "lanes", kind, 10));
     s.grad_lanes = c.lanes;
     s.micro_batch = c.micro_batch;
     s.recompute = c.recompute;
@@ -55,11 +55,11 @@ static status first_gradient(fixture_model model, change c, float **gradient, in
     return result;
 }
 
-static void expect_equal_gradients(const char *what, fixture_model model, change a, change b) {
+static void expect_equal_gradients(const char *what, fixture_model kind, change a, change b) {
     float *x, *y;
     int64_t n, m;
-    REQUIRE_OK(first_gradient(model, a, &x, &n));
-    REQUIRE_OK(first_gradient(model, b, &y, &m));
+    REQUIRE_OK(first_gradient(kind, a, &x, &n));
+    REQUIRE_OK(first_gradient(kind, b, &y, &m));
     REQUIRE(n == m, "%" PRId64 " and %" PRId64, n, m);
     int64_t differ = 0;
     double sum = 0;
@@ -74,16 +74,16 @@ static void expect_equal_gradients(const char *what, fixture_model model, change
 }
 
 TEST(gradient_does_not_depend_on_threads) {
-    for (int model = FIXTURE_DENSE; model <= FIXTURE_EXPERTS; model++)
-        expect_equal_gradients("1 and 2 threads", (fixture_model)model, (change){4, 0, 1, false, false},
+    for (int kind = FIXTURE_DENSE; kind <= FIXTURE_EXPERTS; kind++)
+        expect_equal_gradients("1 and 2 threads", (fixture_model)kind, (change){4, 0, 1, false, false},
                                (change){4, 0, 2, false, false});
     expect_equal_gradients("1 and 3 threads, bf16", FIXTURE_EXPERTS, (change){4, 0, 1, false, true},
                            (change){4, 0, 3, false, true});
 }
 
 TEST(gradient_does_not_depend_on_recomputing) {
-    for (int model = FIXTURE_DENSE; model <= FIXTURE_EXPERTS; model++)
-        expect_equal_gradients("recompute", (fixture_model)model, (change){4, 0, 2, false, false},
+    for (int kind = FIXTURE_DENSE; kind <= FIXTURE_EXPERTS; kind++)
+        expect_equal_gradients("recompute", (fixture_model)kind, (change){4, 0, 2, false, false},
                                (change){4, 0, 2, true, false});
     expect_equal_gradients("recompute, bf16", FIXTURE_EXPERTS, (change){4, 0, 2, false, true},
                            (change){4, 0, 2, true, true});

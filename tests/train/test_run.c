@@ -78,10 +78,10 @@ TEST(a_run_learns_and_leaves_its_files) {
 
 /* -- continuing -- */
 
-static void expect_exact_resume(fixture_model model, const char *straight, const char *parts) {
+static void expect_exact_resume(fixture_model kind, const char *straight, const char *parts) {
     train_settings s;
     train_result whole, half;
-    REQUIRE_OK(fixture_settings(&s, straight, model, 24));
+    REQUIRE_OK(fixture_settings(&s, straight, kind, 24));
     REQUIRE_OK(train_run(&s, &whole));
     s.run = fixture_path(parts);
     s.schedule_steps = 24;

@@ -42,18 +42,18 @@ const char *fixture_text(size_t bytes) {
     return ok ? path : "text-missing";
 }
 
-status fixture_settings(train_settings *s, const char *name, fixture_model model, int64_t steps) {
+status fixture_settings(train_settings *s, const char *name, fixture_model kind, int64_t steps) {
     TRY(train_settings_defaults(s));
     log_set_level(LOG_ERROR);
     progress_set_mode(PROGRESS_NONE);
     s->run = fixture_path(name);
     s->input = fixture_text(40000);
-    s->size = model == FIXTURE_DENSE ? "shakespeare-char" : "f-1m";
+    s->size = kind == FIXTURE_DENSE ? "shakespeare-char" : "f-1m";
     s->n_layer = 2;
     s->d_model = 32;
     s->d_ff = 64;
     s->context = 32;
-    if (model == FIXTURE_DENSE) {
+    if (kind == FIXTURE_DENSE) {
         s->n_head = s->n_kv_head = 2;
         s->head_dim = 16;
     } else {

@@ -14,7 +14,7 @@ typedef enum fixture_model { FIXTURE_DENSE, FIXTURE_EXPERTS } fixture_model;
 const char *fixture_text(size_t bytes);
 /* Settings of a run of `steps` steps on that text in test_folder()/name: 8 rows of 32 tokens, in 4
  * lanes. */
-status fixture_settings(train_settings *s, const char *name, fixture_model model, int64_t steps);
+status fixture_settings(train_settings *s, const char *name, fixture_model kind, int64_t steps);
 /* Path below the test's folder (static ring of 8). */
 const char *fixture_path(const char *name);
 /* What a run did, in a process of its own with `threads` threads, killed after `kill_after` seconds
