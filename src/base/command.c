@@ -334,10 +334,12 @@ static status run_command(call *k, command_context *c) {
     return result;
 }
 
-static void print_version(const command_program *program) {
+static status print_version(const command_program *program, const char *cpu) {
+    if (program->init != NULL) TRY(program->init(cpu));
     printf("%s %s", program->name, program->version);
     if (program->cpu_text != NULL) printf(" (%s)", program->cpu_text());
     printf("\n");
+    return STATUS_OK;
 }
 
 static status run_call(call *k, command_context *c, int argc, char **argv) {
@@ -361,9 +363,8 @@ static status run_call(call *k, command_context *c, int argc, char **argv) {
         return STATUS_OK;
     }
     if (global_on(k, "version")) {
-        print_version(k->program);
         c->json = false;
-        return STATUS_OK;
+        return print_version(k->program, global_value(k, "cpu"));
     }
     TRY(option_set_check(k->options));
     if (k->command == NULL)
