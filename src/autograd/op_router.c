@@ -196,7 +196,7 @@ routing op_router(tape *t, var *x, param *router, param *bias, const token_layou
         if (!filled) {
             router_top_k(t->dtype, rows, o->n_expert, o->n_used, o->n_group, o->topk_group, score,
                          bias != NULL ? bias->master : NULL, ids);
-            tape_choice_filled(t, o->choice, rows * o->n_used);
+            tape_choice_filled(t, o->choice);
         }
         if (!t->recomputing && o->counts != NULL)
             for (int64_t i = 0; i < rows * o->n_used; i++) o->counts[ids[i]]++;

@@ -136,22 +136,21 @@ int32_t *tape_choice(tape *t, int i, int64_t n, bool *filled) {
     choice_slot *slot = &t->choices[i];
     if (slot->ids == NULL) {
         slot->ids = tape_alloc(t, (size_t)n * sizeof *slot->ids);
-        slot->n = 0;
-        return slot->ids;
+        slot->n = n;
+        slot->filled = false;
     }
-    if (slot->n != 0 && slot->n != n) {
-        tape_fail(t, FAIL(F_SHAPE, text("%" PRId64 " routing choices recorded, %" PRId64 " wanted",
+    if (slot->n != n) {
+        tape_fail(t, FAIL(F_SHAPE, text("room for %" PRId64 " routing choices, %" PRId64 " wanted",
                                         slot->n, n),
                           text("choice %d", i), "they belong to another batch",
                           "lend choices of the same batch"));
         return NULL;
     }
-    *filled = slot->n == n && n > 0;
+    *filled = slot->filled;
     return slot->ids;
 }
 
-/* Slots record their size when filled; tape_choice hands out the array before. */
-void tape_choice_filled(tape *t, int i, int64_t n) { t->choices[i].n = n; }
+void tape_choice_filled(tape *t, int i) { t->choices[i].filled = true; }
 
 /* -- checkpointing -- */
 
@@ -190,6 +189,31 @@ static void checkpoint_backward(tape *t, void *context) {
     arena_reset(t->memory, mark);
 }
 
+/* Goes back to the mark, but for the routing choices made behind it, which backward replays: they
+ * move down to the mark, lowest address first, so that none is overwritten. */
+static void forget_inside(tape *t, size_t mark) {
+    char *from = t->memory->base + mark, *end = t->memory->base + t->memory->used;
+    arena_reset(t->memory, mark);
+    for (;;) {
+        choice_slot *next = NULL;
+        for (int i = 0; i < t->n_choices; i++) {
+            char *ids = (char *)t->choices[i].ids;
+            if (ids != NULL && ids >= from && ids < end &&
+                (next == NULL || ids < (char *)next->ids))
+                next = &t->choices[i];
+        }
+        if (next == NULL) return;
+        int32_t *kept = tape_alloc(t, (size_t)next->n * sizeof *kept);
+        from = (char *)(next->ids + next->n);
+        if (kept == NULL) {
+            next->ids = NULL;
+            return;
+        }
+        if (!t->options.dry) memmove(kept, next->ids, (size_t)next->n * sizeof *kept);
+        next->ids = kept;
+    }
+}
+
 var *checkpoint(tape *t, block_fn *block, void *context, var *x) {
     if (!t->options.recording) return block(t, context, x);
     var *y = tape_var(t, x->value.dim[0], x->value.dim[1], true);
@@ -202,7 +226,7 @@ var *checkpoint(tape *t, block_fn *block, void *context, var *x) {
     t->options.recording = true;
     if (tape_ok(t) && !t->options.dry)
         vector_copy(t->dtype, tensor_count(&y->value), inner->value.data, y->value.data);
-    arena_reset(t->memory, mark);
+    forget_inside(t, mark);
     tape_push(t, "checkpoint", checkpoint_backward, r);
     return tape_ok(t) ? y : t->poison;
 }

@@ -56,8 +56,9 @@ typedef struct tape_record {
 } tape_record;
 
 typedef struct choice_slot {
-    int32_t *ids; /* NULL = empty */
-    int64_t n;
+    int32_t *ids; /* NULL = no array yet */
+    int64_t n;    /* its size */
+    bool filled;  /* replay it */
 } choice_slot;
 
 struct tape {
@@ -83,7 +84,7 @@ status tape_init(tape *t, arena *memory, param_set *params, tape_options options
 status tape_choices(tape *t, int n, choice_slot *lent) MUST_CHECK;
 /* Slot i with room for n ids; *filled says whether to replay. NULL after a failure. */
 int32_t *tape_choice(tape *t, int i, int64_t n, bool *filled);
-void tape_choice_filled(tape *t, int i, int64_t n);
+void tape_choice_filled(tape *t, int i);
 
 status tape_status(tape *t) MUST_CHECK; /* also restores the report of the first failure */
 status tape_backward(tape *t) MUST_CHECK;

@@ -16,7 +16,6 @@ static var *routed(tape *t, const block *b, var *x) {
     forward *f = b->forward;
     const model_config *c = &f->m->config;
     const model_layer *l = b->layer;
-    bool training = t->options.recording;
     var *base = l->shared_down != NULL ? mlp(t, x, l->shared_gate_up, l->shared_down) : NULL;
     routing r =
         op_router(t, x, l->router, l->router_bias, &f->batch.layout,
@@ -30,7 +29,7 @@ static var *routed(tape *t, const block *b, var *x) {
                                     .balance_alpha = f->batch.target != NULL ? c->balance_alpha : 0,
                                     .balance_scale = f->batch.balance_scale,
                                     .choice = l->choice,
-                                    .counts = training ? l->counts : NULL,
+                                    .counts = f->batch.role == ROLE_TRAINING ? l->counts : NULL,
                                     .balance_loss = &f->balance_loss});
     return op_experts(t, x, r, l->expert_gate_up, l->expert_down, base);
 }
