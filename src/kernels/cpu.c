@@ -76,6 +76,7 @@ static void choose_table(cpu_tier tier) {
     static tier_kernels amx; /* AVX-512 with products of bf16 on tiles */
     amx = tier_avx512;
     amx.bf16 = product_amx;
+    amx.bf16.pack_strip = tier_avx512.bf16.pack_strip;
     const tier_kernels *const tables[TIER_COUNT] = {&tier_portable, &tier_avx2, &tier_avx512, &amx};
     current = tables[tier];
 }

@@ -2,6 +2,8 @@
 
 #include "kernels/kernels_internal.h"
 
+extern const product_kernels product_amx_standin;
+
 void *zero_array(dtype t, int64_t n) {
     void *p = mem_zalloc((size_t)n + 16, t == DTYPE_F64 ? 8 : 4);
     if (p == NULL) {
@@ -55,9 +57,20 @@ const char *tier_label(int tier) {
     return tier == TIER_COUNT ? "amx stand-in" : tier_name((cpu_tier)tier);
 }
 
+static bool use_standin(void) {
+    static tier_kernels table;
+    if (kernels_init("portable") != STATUS_OK) return false;
+    table = *kernels_table();
+    product_kernels on_tiles = product_amx_standin;
+    on_tiles.pack_strip = table.bf16.pack_strip;
+    table.bf16 = on_tiles;
+    kernels_use_table(&table);
+    return true;
+}
+
 bool use_tier(int tier) {
     use_threads(pool_threads());
-    if (tier == TIER_COUNT) return false;
+    if (tier == TIER_COUNT) return use_standin();
     if ((int)kernels_best_tier() < tier) return false;
     return kernels_init(tier_name((cpu_tier)tier)) == STATUS_OK;
 }

@@ -1,0 +1,177 @@
+/* avx2.c - the AVX2 tier (AVX2, FMA, F16C).
+ *
+ * f32: 6 x 16 block of C in 12 registers, or 3 x 32 for few rows, so that even one row keeps four
+ * chains busy. bf16: 3 x 16 with an even and an odd chain each; a row of B pairs is widened by a
+ * shift and a mask, A is already rounded floats; every 32 k the chains are added to C in memory
+ * (docs/numerics.md 2). Column tails go through a small copy of C, because masked stores are slow
+ * on some CPUs of this tier.
+ *
+ * Everything else is rows.inc, products.inc and flat.inc compiled for this instruction set.
+ */
+#include "kernels/functions.h"
+#include "kernels/kernels_internal.h"
+
+#include <float.h>
+#include <immintrin.h>
+#include <string.h>
+
+#define REAL_BITS 32
+#include "kernels/real.inc"
+#include "kernels/rows.inc"
+#include "kernels/products.inc"
+static const row_kernels rows_f32 = ROW_KERNELS;
+#define REAL_BITS 64
+#include "kernels/real.inc"
+#include "kernels/rows.inc"
+#include "kernels/products.inc"
+static const row_kernels rows_f64 = ROW_KERNELS;
+#include "kernels/flat.inc"
+
+#define INLINE    static inline __attribute__((always_inline))
+#define F32_ROWS  6
+#define BF16_ROWS 3
+#define HALF      8 /* floats of a register; a strip is two registers */
+
+/* `columns` is a multiple of STRIP here: one strip for up to 6 rows, two for up to 3. */
+INLINE void block_f32(const micro_call *call, const int rows, const int strips) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const float *b[2] = {call->b, (const float *)((const char *)call->b + call->strip_stride)};
+    const float *a[2] = {call->a, (const float *)call->a + 3 * rs};
+    float *c = call->c;
+    __m256 acc[F32_ROWS][4];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < 2 * strips; s++)
+            acc[i][s] = call->accumulate ? _mm256_loadu_ps(c + i * call->ldc + s * HALF)
+                                         : _mm256_setzero_ps();
+    }
+    for (int64_t k = 0; k < call->k; k++) {
+        UNROLL
+        for (int t = 0; t < strips; t++) {
+            __m256 x = _mm256_loadu_ps(b[t] + k * STRIP);
+            __m256 y = _mm256_loadu_ps(b[t] + k * STRIP + HALF);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                __m256 v = _mm256_broadcast_ss(a[i / 3] + i % 3 * rs);
+                acc[i][2 * t] = _mm256_fmadd_ps(v, x, acc[i][2 * t]);
+                acc[i][2 * t + 1] = _mm256_fmadd_ps(v, y, acc[i][2 * t + 1]);
+            }
+        }
+        a[0] += cs;
+        a[1] += cs;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < 2 * strips; s++) _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
+    }
+}
+
+/* One strip. */
+INLINE void block_bf16(const micro_call *call, const int rows, const int strips) {
+    (void)strips;
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const char *b = call->b;
+    const float *a = call->a;
+    const __m256i high = _mm256_set1_epi32((int)0xFFFF0000u);
+    bool from_c = call->accumulate;
+    for (int64_t group = 0; group < call->k; group += BF16_GROUP, from_c = true) {
+        __m256 even[BF16_ROWS][2], odd[BF16_ROWS][2];
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            even[i][0] = even[i][1] = _mm256_setzero_ps();
+            odd[i][0] = odd[i][1] = _mm256_setzero_ps();
+        }
+        for (int pair = 0; pair < BF16_GROUP / 2; pair++, b += 4 * STRIP, a += 2 * cs) {
+            UNROLL
+            for (int h = 0; h < 2; h++) {
+                __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)(b + h * 32));
+                __m256 x = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+                __m256 y = _mm256_castsi256_ps(_mm256_and_si256(w, high));
+                UNROLL
+                for (int i = 0; i < rows; i++) {
+                    even[i][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + i * rs), x, even[i][h]);
+                    odd[i][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + i * rs + cs), y, odd[i][h]);
+                }
+            }
+        }
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int h = 0; h < 2; h++) {
+                float *at = (float *)call->c + i * call->ldc + h * HALF;
+                __m256 old = from_c ? _mm256_loadu_ps(at) : _mm256_setzero_ps();
+                _mm256_storeu_ps(at, _mm256_add_ps(old, _mm256_add_ps(even[i][h], odd[i][h])));
+            }
+        }
+    }
+}
+
+static void whole_f32(const micro_call *call) {
+    switch (call->rows * 2 + (call->columns > STRIP)) {
+    case 2: block_f32(call, 1, 1); break;
+    case 3: block_f32(call, 1, 2); break;
+    case 4: block_f32(call, 2, 1); break;
+    case 5: block_f32(call, 2, 2); break;
+    case 6: block_f32(call, 3, 1); break;
+    case 7: block_f32(call, 3, 2); break;
+    case 8: block_f32(call, 4, 1); break;
+    case 10: block_f32(call, 5, 1); break;
+    case 12: block_f32(call, 6, 1); break;
+    }
+}
+
+static void whole_bf16(const micro_call *call) {
+    switch (call->rows) {
+    case 1: block_bf16(call, 1, 1); break;
+    case 2: block_bf16(call, 2, 1); break;
+    case 3: block_bf16(call, 3, 1); break;
+    }
+}
+
+/* Calls `whole` on whole strips; a partial last strip works on a copy of its columns. */
+INLINE void by_strips(const micro_call *call, int most, void (*whole)(const micro_call *)) {
+    for (int column = 0; column < call->columns;) {
+        micro_call part = *call;
+        int left = call->columns - column;
+        part.columns = left >= most ? most : left >= STRIP ? STRIP : left;
+        part.b = (const char *)call->b + (column > 0 ? call->strip_stride : 0);
+        part.c = (float *)call->c + column;
+        column += part.columns;
+        if (part.columns >= STRIP) {
+            whole(&part);
+            continue;
+        }
+        float copy[F32_ROWS][STRIP] = {{0}};
+        micro_call tail = part;
+        tail.c = copy;
+        tail.ldc = STRIP;
+        tail.columns = STRIP;
+        size_t bytes = (size_t)part.columns * sizeof(float);
+        float *c = part.c;
+        for (int i = 0; call->accumulate && i < call->rows; i++)
+            memcpy(copy[i], c + i * call->ldc, bytes);
+        whole(&tail);
+        for (int i = 0; i < call->rows; i++) memcpy(c + i * call->ldc, copy[i], bytes);
+    }
+}
+
+static void micro_six(const micro_call *call) {
+    by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, whole_f32);
+}
+static void micro_bf16(const micro_call *call) { by_strips(call, STRIP, whole_bf16); }
+
+const tier_kernels tier_avx2 = {
+    .rows_f32 = &rows_f32,
+    .rows_f64 = &rows_f64,
+    .f32 = {.rows = F32_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
+            .c_size = 4, .micro = micro_six, .pack_strip = pack_strip_f32},
+    .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
+            .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
+    .bf16 = {.rows = BF16_ROWS, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
+             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_strip_bf16},
+    .to_bf16 = to_bf16,
+    .round_bf16 = round_bf16,
+    .adamw = adamw_range,
+};

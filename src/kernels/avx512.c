@@ -1,0 +1,290 @@
+/* avx512.c - the AVX-512 tier (F, BW, DQ, VL).
+ *
+ * f32: 14 x 32 block of C in 28 registers, two loads of B and fourteen broadcasts of A per k.
+ * bf16: 7 x 32 block with an even and an odd chain each; a row of B pairs is widened by a shift and
+ * a mask, A is already rounded floats. Every 32 k the chains are added to C in memory, which is
+ * what docs/numerics.md 2 asks for and costs one load and one store per 32 products.
+ * VDPBF16PS is not used: it adds in another order.
+ *
+ * Everything else is rows.inc, products.inc and flat.inc compiled for this instruction set.
+ *
+ * Mind: accumulators must be arrays with constant indices after unrolling; a variable index would
+ * put them on the stack. A is reached through one pointer per three rows, because x86 addresses
+ * p, p + s and p + 2 s come free.
+ */
+#include "kernels/functions.h"
+#include "kernels/kernels_internal.h"
+
+#include <float.h>
+#include <immintrin.h>
+
+#define REAL_BITS 32
+#include "kernels/real.inc"
+#include "kernels/rows.inc"
+static const row_kernels rows_f32 = ROW_KERNELS;
+#define REAL_BITS 64
+#include "kernels/real.inc"
+#include "kernels/rows.inc"
+#include "kernels/products.inc"
+static const row_kernels rows_f64 = ROW_KERNELS;
+#include "kernels/flat.inc"
+
+#define INLINE    static inline __attribute__((always_inline))
+#define F32_ROWS  14
+#define BF16_ROWS 7
+#define THIRDS    ((F32_ROWS + 2) / 3)
+
+INLINE __mmask16 column_mask(int columns) {
+    return columns >= STRIP ? (__mmask16)0xFFFF : (__mmask16)((1u << columns) - 1u);
+}
+
+INLINE void block_f32(const micro_call *call, const int rows, const int strips) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const float *b[2] = {call->b, (const float *)((const char *)call->b + call->strip_stride)};
+    const float *a[THIRDS];
+    UNROLL
+    for (int i = 0; i < (rows + 2) / 3; i++) a[i] = (const float *)call->a + 3 * i * rs;
+    const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
+    float *c = call->c;
+    __m512 acc[F32_ROWS][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            acc[i][s] = call->accumulate ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
+                                         : _mm512_setzero_ps();
+    }
+    for (int64_t k = 0; k < call->k; k++) {
+        __m512 x[2];
+        UNROLL
+        for (int s = 0; s < strips; s++) x[s] = _mm512_loadu_ps(b[s] + k * STRIP);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs]);
+            UNROLL
+            for (int s = 0; s < strips; s++) acc[i][s] = _mm512_fmadd_ps(v, x[s], acc[i][s]);
+        }
+        UNROLL
+        for (int i = 0; i < (rows + 2) / 3; i++) a[i] += cs;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
+    }
+}
+
+INLINE void block_bf16(const micro_call *call, const int rows, const int strips) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const int32_t *b[2] = {call->b, (const int32_t *)((const char *)call->b + call->strip_stride)};
+    const float *a[(BF16_ROWS + 2) / 3];
+    UNROLL
+    for (int i = 0; i < (rows + 2) / 3; i++) a[i] = (const float *)call->a + 3 * i * rs;
+    const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
+    const __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
+    bool from_c = call->accumulate;
+    for (int64_t group = 0; group < call->k; group += BF16_GROUP, from_c = true) {
+        __m512 even[BF16_ROWS][2], odd[BF16_ROWS][2];
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int s = 0; s < strips; s++) even[i][s] = odd[i][s] = _mm512_setzero_ps();
+        }
+        for (int pair = 0; pair < BF16_GROUP / 2; pair++) {
+            UNROLL
+            for (int s = 0; s < strips; s++) {
+                __m512i w = _mm512_loadu_si512(b[s]);
+                __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+                __m512 y = _mm512_castsi512_ps(_mm512_and_si512(w, high));
+                UNROLL
+                for (int i = 0; i < rows; i++) {
+                    even[i][s] = _mm512_fmadd_ps(_mm512_set1_ps(a[i / 3][i % 3 * rs]), x,
+                                                 even[i][s]);
+                    odd[i][s] = _mm512_fmadd_ps(_mm512_set1_ps(a[i / 3][i % 3 * rs + cs]), y,
+                                                odd[i][s]);
+                }
+                b[s] += STRIP;
+            }
+            UNROLL
+            for (int i = 0; i < (rows + 2) / 3; i++) a[i] += 2 * cs;
+        }
+        float *c = call->c;
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int s = 0; s < strips; s++) {
+                float *at = c + i * call->ldc + s * STRIP;
+                __m512 old = from_c ? _mm512_maskz_loadu_ps(mask[s], at) : _mm512_setzero_ps();
+                __m512 sum = _mm512_add_ps(old, _mm512_add_ps(even[i][s], odd[i][s]));
+                _mm512_mask_storeu_ps(at, mask[s], sum);
+            }
+        }
+    }
+}
+
+#define CASE(block, n)                                                                             \
+    case n:                                                                                        \
+        if (call->columns > STRIP)                                                                 \
+            block(call, n, 2);                                                                     \
+        else                                                                                       \
+            block(call, n, 1);                                                                     \
+        break;
+
+static void micro_f32(const micro_call *call) {
+    switch (call->rows) {
+        CASE(block_f32, 1)
+        CASE(block_f32, 2)
+        CASE(block_f32, 3)
+        CASE(block_f32, 4)
+        CASE(block_f32, 5)
+        CASE(block_f32, 6)
+        CASE(block_f32, 7)
+        CASE(block_f32, 8)
+        CASE(block_f32, 9)
+        CASE(block_f32, 10)
+        CASE(block_f32, 11)
+        CASE(block_f32, 12)
+        CASE(block_f32, 13)
+        CASE(block_f32, 14)
+    }
+}
+
+static void micro_bf16(const micro_call *call) {
+    switch (call->rows) {
+        CASE(block_bf16, 1)
+        CASE(block_bf16, 2)
+        CASE(block_bf16, 3)
+        CASE(block_bf16, 4)
+        CASE(block_bf16, 5)
+        CASE(block_bf16, 6)
+        CASE(block_bf16, 7)
+    }
+}
+
+/* 16 x 16 transposition of 32-bit words in four stages of 2^i neighbours. */
+INLINE void transpose(__m512i r[16]) {
+    __m512i t[16];
+    UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    UNROLL
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xDD);
+        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xDD);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xDD);
+        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xDD);
+    }
+}
+
+/* Columns that lie one behind the other in k: 16 k at a time through the transposition. */
+static void pack_strip_across(int64_t k, int n, const float *src, int64_t stride_n, float *strip) {
+    for (int64_t i = 0; i < k; i += 16, strip += 16 * STRIP) {
+        int64_t left = k - i < 16 ? k - i : 16;
+        __mmask16 mask = column_mask((int)left);
+        __m512i r[16];
+        UNROLL
+        for (int j = 0; j < 16; j++)
+            r[j] = j < n ? _mm512_maskz_loadu_epi32(mask, src + j * stride_n + i)
+                         : _mm512_setzero_si512();
+        transpose(r);
+        if (left == 16) {
+            UNROLL
+            for (int j = 0; j < 16; j++) _mm512_storeu_si512(strip + j * STRIP, r[j]);
+        } else {
+            UNROLL
+            for (int j = 0; j < 16; j++)
+                if (j < left) _mm512_storeu_si512(strip + j * STRIP, r[j]);
+        }
+    }
+}
+
+static void pack_strip_f32(int64_t k, int n, const void *src_, int64_t stride_k, int64_t stride_n,
+                           void *strip_) {
+    const float *src = src_;
+    float *strip = strip_;
+    if (stride_k == 1 && stride_n != 1) {
+        pack_strip_across(k, n, src, stride_n, strip);
+        return;
+    }
+    __mmask16 mask = column_mask(n);
+    if (stride_n == 1)
+        for (int64_t i = 0; i < k; i++)
+            _mm512_storeu_ps(strip + i * STRIP, _mm512_maskz_loadu_ps(mask, src + i * stride_k));
+    else
+        for (int64_t i = 0; i < k * STRIP; i++)
+            strip[i] = i % STRIP < n ? src[i / STRIP * stride_k + i % STRIP * stride_n] : 0;
+}
+
+INLINE __m512i round_words(__m512 x) {
+    __m512i u = _mm512_castps_si512(x);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i nearest = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF)), odd);
+    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(nearest, nan, u, _mm512_set1_epi32(0x400000));
+}
+
+/* Pairs along k that lie side by side in memory: round, keep the upper halves, transpose words. */
+static void pack_strip_bf16_across(int64_t k, int n, const float *src, int64_t stride_n,
+                                   uint32_t *strip) {
+    for (int64_t i = 0; i < k; i += BF16_GROUP, strip += 16 * STRIP) {
+        int64_t left = k - i;
+        __mmask16 first = column_mask(left < 16 ? (int)left : 16);
+        __mmask16 second = left > 16 ? column_mask(left < 32 ? (int)left - 16 : 16) : 0;
+        __m512i r[16];
+        UNROLL
+        for (int j = 0; j < 16; j++) {
+            if (j >= n) {
+                r[j] = _mm512_setzero_si512();
+                continue;
+            }
+            const float *at = src + j * stride_n + i;
+            __m512i low = round_words(_mm512_maskz_loadu_ps(first, at));
+            __m512i high = round_words(_mm512_maskz_loadu_ps(second, at + (second ? 16 : 0)));
+            __m256i halves[2] = {_mm512_cvtepi32_epi16(_mm512_srli_epi32(low, 16)),
+                                 _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16))};
+            r[j] = _mm512_inserti64x4(_mm512_castsi256_si512(halves[0]), halves[1], 1);
+        }
+        transpose(r);
+        UNROLL
+        for (int j = 0; j < 16; j++) _mm512_storeu_si512(strip + j * STRIP, r[j]);
+    }
+}
+
+static void pack_bf16(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                      void *strip) {
+    if (stride_k == 1 && stride_n != 1)
+        pack_strip_bf16_across(k, n, src, stride_n, strip);
+    else
+        pack_strip_bf16(k, n, src, stride_k, stride_n, strip);
+}
+
+const tier_kernels tier_avx512 = {
+    .rows_f32 = &rows_f32,
+    .rows_f64 = &rows_f64,
+    .f32 = {.rows = F32_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
+            .c_size = 4, .micro = micro_f32, .pack_strip = pack_strip_f32},
+    .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
+            .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
+    .bf16 = {.rows = BF16_ROWS, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
+             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_bf16},
+    .to_bf16 = to_bf16,
+    .round_bf16 = round_bf16,
+    .adamw = adamw_range,
+};
