@@ -60,7 +60,8 @@ typedef struct command_program {
     const char *examples;           /* what `fathom --help` opens with, one command a line */
     const command *const *commands; /* NULL-terminated */
     const char *(*cpu_text)(void);  /* for --version; may be NULL */
-    /* Called before a command with .threads, and before cpu_text; cpu = --cpu or FATHOM_CPU, NULL = the best. */
+    /* Called before a command with .threads, and before cpu_text. cpu = --cpu or FATHOM_CPU; NULL
+     * = the best. */
     status (*init)(const char *cpu);
 } command_program;
 

@@ -4,7 +4,8 @@
  * How. Mutations are counter-based (base/rng.h), so run n of a target is the same input on every
  * machine: flip bits, overwrite with boundary bytes, cut, repeat or insert a stretch, swap numbers
  * for extreme ones, splice two seeds. A crash prints the input's number and leaves its bytes in
- * "crash-<target>"; passing that file as an argument replays it alone.
+ * "crash-<target>"; passing that file as an argument replays it alone. "--write-seeds FOLDER" only
+ * writes the seeds.
  *
  * Mind. Inputs lie in blocks of exactly their size, so that the address sanitizer sees one byte too
  * many. The clock only ends the run early on a slow machine; it changes no input.
@@ -171,6 +172,14 @@ static void replay_file(const char *path) {
     if (file_read(path, 0, &bytes, &n) != STATUS_OK) die();
     run_one((const uint8_t *)bytes, n);
     mem_free(bytes);
+}
+
+/* For libFuzzer, which wants its first corpus as files. */
+static void write_seeds(const char *folder) {
+    seeds_collect();
+    for (int i = 0; i < n_seeds; i++)
+        if (file_write(text("%s/seed-%03d", folder, i), seeds[i].data, seeds[i].size) != STATUS_OK)
+            die();
 }
 
 int main(int argc, char **argv) {
