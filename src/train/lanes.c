@@ -17,10 +17,11 @@
  * Losses are scaled by 1 / counted targets of the WHOLE batch, known before the first forward: mean
  * of means would weigh rows with few targets too much.
  *
- * Mind: f32 products continue their chain across micro-batches, so there the micro-batch is free.
- * bf16 products sum in groups of 32 rows and experts pad their segments, so there its size is part
- * of the arithmetic; the run fixes and records it (loop.c). Counts of routed tokens are sums of
- * integers and do not care.
+ * Mind: the micro-batch is part of the arithmetic, and so the run fixes and records it (trainer.c).
+ * Hidden matrices do not see it in f32, because products continue their chains across forwards. But
+ * a tied embedding gets its two contributions forward by forward, norms are summed by a tree per
+ * forward, bf16 products sum in groups of 32 rows, and experts pad their segments. Counts of routed
+ * tokens are sums of integers and do not care.
  */
 #include "train/lanes.h"
 

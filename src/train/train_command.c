@@ -4,83 +4,22 @@
  * How: flags and environment are what the caller "gave"; everything else of an existing run comes
  * from its config.ini (train_settings_recall). The argument is a dataset or a run folder, told
  * apart by what is in it.
- *
- * Mind: samples use the weights as they are, through the same sessions as `fathom chat`, at seed 1,
- * so that a run's samples are comparable over its steps. Taking one changes nothing.
  */
 
 #include "train/plan.h"
+#include "train/sample.h"
 #include "train/train.h"
 
 #include "base/command.h"
 #include "base/file.h"
 #include "base/progress.h"
-#include "infer/infer.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLE_TOKENS   48
 #define MEASURE_SECONDS 3.0
-
-/* -- samples -- */
-
-typedef struct sampler_state {
-    const train_settings *settings;
-    tokenizer *tokenizer; /* opened with the first sample */
-} sampler_state;
-
-typedef struct text_buffer {
-    char bytes[SAMPLE_TOKENS * 64];
-    size_t used;
-} text_buffer;
-
-static bool collect_text(void *context, const char *bytes, size_t n) {
-    text_buffer *b = context;
-    if (n > sizeof b->bytes - 1 - b->used) return false;
-    memcpy(b->bytes + b->used, bytes, n);
-    b->used += n;
-    return true;
-}
-
-static status open_tokenizer(sampler_state *s) {
-    const train_settings *t = s->settings;
-    char path[PATH_SIZE];
-    if (s->tokenizer != NULL) return STATUS_OK;
-    TRY(path_join(path, t->input != NULL ? t->run : t->data, "tokenizer.json"));
-    return tokenizer_open(&s->tokenizer, path);
-}
-
-static status generate_sample(sampler_state *s, model *m, const char *prompt, text_buffer *out) {
-    engine *e = NULL;
-    session *one = NULL;
-    generate_result result;
-    generate_options o = {.max_tokens = SAMPLE_TOKENS,
-                          .sampler = sampler_defaults(),
-                          .bos = true,
-                          .on_text = collect_text,
-                          .context = out};
-    o.sampler.seed = 1;
-    status done;
-    TRY_GOTO(done, open_tokenizer(s));
-    TRY_GOTO(done, engine_new(&e, m, 256));
-    TRY_GOTO(done, session_new(&one, e));
-    done = generate(one, s->tokenizer, prompt, strlen(prompt), &o, &result);
-done:
-    session_free(one);
-    engine_free(e);
-    return done;
-}
-
-/* sample_fn: a short continuation of the prompt by the model as it is now. */
-static status take_sample(void *context, model *m, const char *prompt, char **made) {
-    text_buffer buffer = {.used = 0};
-    TRY(generate_sample(context, m, prompt, &buffer));
-    *made = mem_strndup(buffer.bytes, buffer.used);
-    return *made != NULL ? STATUS_OK : STATUS_MEMORY;
-}
 
 /* -- settings of this call -- */
 
@@ -209,11 +148,11 @@ static status say_result(command_context *c, const train_settings *s, const trai
 static status train_and_show(command_context *c, train_settings *s) {
     train_result r;
     error_report why;
-    sampler_state sampler = {.settings = s};
-    s->sample = s->sample_every != 0 ? take_sample : NULL;
+    train_sampler sampler = {.settings = s};
+    s->sample = s->sample_every != 0 ? train_sample : NULL;
     s->sample_context = &sampler;
     status result = train_run(s, &r);
-    tokenizer_free(sampler.tokenizer);
+    train_sampler_clear(&sampler);
     if (result == STATUS_OK) {
         TRY(put_result(c, s, &r));
         return say_result(c, s, &r);

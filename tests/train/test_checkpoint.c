@@ -111,11 +111,11 @@ TEST(checkpoint_prune_keeps_two_best_and_every_tenth) {
     REQUIRE_OK(open_stepped(&t, 0));
     const char *run = fixture_path("p");
     checkpoint_content content = content_of(&t);
+    REQUIRE_OK(folder_create(fixture_path("p/checkpoints")));
     for (int64_t step = 1; step <= 23; step++) {
         char path[PATH_SIZE];
         t.state.step = t.state.saves = step;
         REQUIRE_OK(checkpoint_path(path, run, step));
-        REQUIRE_OK(folder_create(fixture_path("p/checkpoints")));
         REQUIRE_OK(checkpoint_write(path, &content));
         REQUIRE_OK(checkpoint_prune(run, 7));
     }

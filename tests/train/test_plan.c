@@ -79,7 +79,7 @@ static bool read_child(int i, int64_t *planned, int64_t *peak) {
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0) return false;
     self[n] = 0;
-    const char *command = text("FATHOM_PLAN_CHILD=%d FATHOM_PLAN_FOLDER='%s' '%s'", i, test_folder(), self);
+    const char *command = text("FATHOM_PLAN_CHILD=%d FATHOM_PLAN_FOLDER='%s' '%s'", i, fixture_folder(), self);
     FILE *out = popen(command, "r");
     if (out == NULL) return false;
     bool ok = fscanf(out, "%" SCNd64 " %" SCNd64, planned, peak) == 2;

@@ -89,8 +89,10 @@ TEST(settings_that_do_not_fit_are_refused_together) {
 static status record(const char *name, train_settings *s) {
     TRY(fresh_strings());
     TRY(fixture_settings(s, name, FIXTURE_DENSE, 50));
+    char path[PATH_SIZE];
     TRY(folder_create(s->run));
-    return train_settings_write(s, text("%s/config.ini", s->run));
+    TRY(path_join(path, s->run, "config.ini"));
+    return train_settings_write(s, path);
 }
 
 TEST(recall_takes_what_was_not_given) {

@@ -9,25 +9,32 @@
 #include "base/pool.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "kernels/kernels.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+const char *fixture_folder(void) {
+    static char folder[1024];
+    if (folder[0] == 0 || !path_exists(folder)) snprintf(folder, sizeof folder, "%s", test_folder());
+    return folder;
+}
+
 const char *fixture_path(const char *name) {
     static char ring[8][PATH_SIZE];
     static int at;
     char *out = ring[at++ % 8];
-    snprintf(out, PATH_SIZE, "%s/%s", test_folder(), name);
+    snprintf(out, PATH_SIZE, "%s/%s", fixture_folder(), name);
     return out;
 }
 
 const char *fixture_text(size_t bytes) {
     static const char *const words[] = {"the ", "sea ", "is ",   "deep ", "and ", "cold, ", "but ",
                                         "we ",  "sail ", "on.\n", "home ", "far ", "light "};
-    static char path[PATH_SIZE];
-    snprintf(path, sizeof path, "%s/text.txt", test_folder());
+    static char path[1200];
+    snprintf(path, sizeof path, "%s/text.txt", fixture_folder());
     if (path_exists(path)) return path;
     char *text = malloc(bytes + 16);
     size_t n = 0;
@@ -43,6 +50,7 @@ const char *fixture_text(size_t bytes) {
 }
 
 status fixture_settings(train_settings *s, const char *name, fixture_model kind, int64_t steps) {
+    TRY(kernels_init(NULL));
     TRY(train_settings_defaults(s));
     log_set_level(LOG_ERROR);
     progress_set_mode(PROGRESS_NONE);

@@ -9,13 +9,15 @@
 
 typedef enum fixture_model { FIXTURE_DENSE, FIXTURE_EXPERTS } fixture_model;
 
-/* Writes a text of about `bytes` bytes with words in a random order to test_folder()/text.txt and
- * returns its path (static). */
+/* The folder of the running test: made at the first call of a test, removed after it. */
+const char *fixture_folder(void);
+/* Writes a text of about `bytes` bytes with words in a random order to text.txt in it and returns
+ * its path (static). */
 const char *fixture_text(size_t bytes);
-/* Settings of a run of `steps` steps on that text in test_folder()/name: 8 rows of 32 tokens, in 4
+/* Settings of a run of `steps` steps on that text in the folder `name`: 8 rows of 32 tokens, in 4
  * lanes. */
 status fixture_settings(train_settings *s, const char *name, fixture_model kind, int64_t steps);
-/* Path below the test's folder (static ring of 8). */
+/* Path below the test's folder; 8 of them live at a time. */
 const char *fixture_path(const char *name);
 /* What a run did, in a process of its own with `threads` threads, killed after `kill_after` seconds
  * (0 = never). Returns the exit code, or -signal. */
