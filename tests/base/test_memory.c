@@ -1,3 +1,4 @@
+/* test_memory.c - memory from mem_* and arenas: failures that are asked for, marks, limits. */
 #include "base/memory.h"
 #include "test.h"
 

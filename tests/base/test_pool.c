@@ -1,3 +1,4 @@
+/* test_pool.c - the claim pool: every chunk once, for any thread count, nested too. */
 #include "base/pool.h"
 #include "test.h"
 

@@ -1,3 +1,4 @@
+/* test_rng.c - random numbers as pure functions, their moments, permutations. */
 #include "base/rng.h"
 #include "test.h"
 
