@@ -145,11 +145,17 @@ typedef struct span {
     size_t n;
 } span;
 
+#define TAGS_WAITING 8
+
 typedef struct settle {
     buffer *out;
     size_t first;
     bool blank, headed;
-    span pending[2]; /* heading and subheading that wait for text; n = 0 for none */
+    span pending[2];        /* heading and subheading that wait for text; n = 0 for none */
+    span tags[TAGS_WAITING]; /* tags that wait for theirs */
+    int n_tags;
+    bool tags_blank;        /* an empty line belongs before them */
+    bool gone;              /* the line behind the tags was dropped */
 } settle;
 
 static void settle_line(settle *s, span line, bool heading) {
@@ -160,14 +166,58 @@ static void settle_line(settle *s, span line, bool heading) {
     s->headed = heading;
 }
 
-static void settle_text(settle *s, span line) {
+static void headings_flush(settle *s) {
     for (int i = 0; i < 2; i++) {
         if (s->pending[i].n == 0) continue;
         s->blank = !s->headed;
         settle_line(s, s->pending[i], true);
         s->pending[i].n = 0;
     }
-    settle_line(s, line, false);
+}
+
+/* The tags get their text, or there never was one: a list of bare names. */
+static void tags_flush(settle *s) {
+    bool blank = s->blank;
+    if (s->n_tags == 0) return;
+    headings_flush(s);
+    s->blank = s->tags_blank;
+    for (int i = 0; i < s->n_tags; i++) settle_line(s, s->tags[i], false);
+    s->blank = blank;
+    s->n_tags = 0;
+}
+
+/* An item, section or text ends: tags whose text was dropped go. */
+static void tags_end(settle *s) {
+    if (s->gone && s->n_tags > 0) {
+        s->blank = true;
+        s->n_tags = 0;
+    }
+    tags_flush(s);
+    s->gone = false;
+}
+
+static void settle_tag(settle *s, span tag) {
+    if (s->n_tags > 0 && (s->blank || s->gone || s->n_tags == TAGS_WAITING)) tags_end(s);
+    if (s->n_tags == 0) {
+        s->tags_blank = s->blank;
+        s->gone = false;
+    }
+    s->blank = false;
+    s->tags[s->n_tags++] = tag;
+}
+
+static void settle_marked(settle *s, span line) {
+    span rest = {line.p + 1, line.n - 1};
+    if (*line.p == MARK_TAG) {
+        settle_tag(s, rest);
+    } else if (*line.p == MARK_GONE) {
+        s->gone = true;
+    } else {
+        tags_end(s);
+        bool sub = *line.p == MARK_SUBHEADING;
+        s->pending[sub] = rest;
+        if (!sub) s->pending[1].n = 0;
+    }
 }
 
 void text_settle(const char *bytes, size_t n, buffer *out) {
@@ -180,19 +230,23 @@ void text_settle(const char *bytes, size_t n, buffer *out) {
         while (line.n > 0 && line.p[line.n - 1] == ' ') line.n--;
         if (line.n == 0) {
             s.blank = true;
-        } else if (*line.p == MARK_HEADING || *line.p == MARK_SUBHEADING) {
-            bool sub = *line.p == MARK_SUBHEADING;
-            s.pending[sub] = (span){line.p + 1, line.n - 1};
-            if (!sub) s.pending[1].n = 0;
+        } else if (*line.p >= MARK_HEADING && *line.p <= MARK_GONE) {
+            settle_marked(&s, line);
         } else {
-            settle_text(&s, line);
+            tags_flush(&s);
+            headings_flush(&s);
+            settle_line(&s, line, false);
+            s.gone = false;
         }
     }
+    tags_end(&s);
 }
 
 /* ---- fortune files ------------------------------------------------------------------------- */
 
-#define FORTUNE_WRAP ((size_t)56) /* a line this long was wrapped by the editor of the file */
+/* A line this wide was wrapped by the editor of the file, so the next one continues it, if it is
+ * not indented; an indented one does if it starts with a small letter. */
+#define FORTUNE_WRAP ((size_t)56)
 
 typedef struct fortune {
     buffer *out;
@@ -214,15 +268,20 @@ static void line_collapse(span line, buffer *out) {
     }
 }
 
+static bool fortune_continues(const fortune *f, span line) {
+    if (f->out->n == f->first || f->width < FORTUNE_WRAP || line.n == 0) return false;
+    if (line.n > 1 && line.p[0] == '-' && line.p[1] == '-') return false;
+    size_t i = 0;
+    while (i < line.n && (line.p[i] == ' ' || line.p[i] == '\t')) i++;
+    return i == 0 || (i < line.n && line.p[i] >= 'a' && line.p[i] <= 'z');
+}
+
 static void fortune_line(fortune *f, span line) {
     size_t width = 0;
     for (size_t i = 0; i < line.n; i++)
         width += line.p[i] == '\t' ? 8 - width % 8 : ((uint8_t)line.p[i] & 0xC0) != 0x80;
-    size_t before = f->out->n;
-    bool starts = line.n > 1 && line.p[0] == '-' && line.p[1] == '-';
-    bool indented = line.n > 0 && (*line.p == ' ' || *line.p == '\t');
-    if (before > f->first && f->width >= FORTUNE_WRAP && !indented && !starts && line.n > 0) {
-        buffer_cut(f->out, before - 1); /* the newline of the line before */
+    if (fortune_continues(f, line)) {
+        buffer_cut(f->out, f->out->n - 1); /* the newline of the line before */
         buffer_byte(f->out, ' ');
     }
     line_collapse(line, f->out);

@@ -12,9 +12,11 @@
 
 #include <stdint.h>
 
-/* First byte of a line that is a heading; no other control character but '\n' is in between. */
+/* First byte of a line that is more than text. No other control character but '\n' is in between. */
 #define MARK_HEADING    '\x01'
 #define MARK_SUBHEADING '\x02'
+#define MARK_TAG        '\x03' /* of a list item; its text follows on the next line */
+#define MARK_GONE       '\x04' /* alone: here was a line that was dropped */
 
 typedef struct repair {
     int64_t dropped; /* bytes that were neither UTF-8 text nor Latin-1 */
@@ -31,7 +33,7 @@ status text_repair(const char *bytes, size_t n, buffer *out, repair *what) MUST_
 status text_normalize(buffer *text) MUST_CHECK;
 
 /* Appends `text` without trailing blanks and with at most one empty line in a row, none at either
- * end; marks go, and headings under which nothing is left go with them. Ends in '\n' unless
+ * end; marks go, and with them headings and tags whose text was dropped. Ends in '\n' unless
  * empty. */
 void text_settle(const char *bytes, size_t n, buffer *out);
 

@@ -92,7 +92,7 @@ typedef struct span {
 } span;
 
 static span trimmed(span s) {
-    while (s.n > 0 && (*s.p == ' ' || *s.p == MARK_HEADING || *s.p == MARK_SUBHEADING)) {
+    while (s.n > 0 && (*s.p == ' ' || (*s.p >= MARK_HEADING && *s.p <= MARK_GONE))) {
         s.p++;
         s.n--;
     }
@@ -115,6 +115,7 @@ static MUST_CHECK status lines_keep(build *b, span text) {
             buffer_put(&b->kept, line.p, line.n);
             buffer_byte(&b->kept, '\n');
         } else {
+            buffer_put(&b->kept, (const char[]){MARK_GONE, '\n'}, 2);
             b->source->dropped[DROP_LINE]++;
             b->source->dropped_line_bytes += (int64_t)line.n + 1;
         }
@@ -243,7 +244,7 @@ done:
 
 static corpus_source *source_begin(build *b, const char *name, const char *license) {
     corpus_source *s = &b->report->sources[b->report->n_sources++];
-    (void)snprintf(s->name, sizeof s->name, "%s", name);
+    memcpy(s->name, name, strnlen(name, sizeof s->name - 1)); /* zeroed before */
     s->license = license;
     b->source = s;
     return s;

@@ -368,8 +368,8 @@ static bool tag_has(const char *from, const char *end, const char *attribute) {
     return memmem(from, (size_t)(end - from), attribute, strlen(attribute)) != NULL;
 }
 
-/* Follows <div> and <span>; `from` to `end` are the attributes. True if the element is a list of
- * links to related pages, which is not text. */
+/* Follows <div> and <span>; `from` to `end` are the attributes. True if the element is not for
+ * reading: links to related pages, or an icon beside its name. */
 static bool help_element(page *h, const tag *t, const char *from, const char *end) {
     bool div = strcmp(t->name, "div") == 0;
     if (!div && strcmp(t->name, "span") != 0) return false;
@@ -383,7 +383,7 @@ static bool help_element(page *h, const tag *t, const char *from, const char *en
         wording_begin(h);
     h->depth++;
     if (tag_has(from, end, "class=\"switch")) wordings_begin(h, div);
-    return div && tag_has(from, end, "class=\"related");
+    return div && (tag_has(from, end, "class=\"related") || tag_has(from, end, "class=\"icontable"));
 }
 
 static void area_count(page *h, const tag *t) {

@@ -152,11 +152,24 @@ static MUST_CHECK status index_update(void) {
 
 /* ---- the record ---------------------------------------------------------------------------- */
 
+/* The record, or an empty one if there is none or it cannot be understood. */
+static MUST_CHECK status record_open(const char *path, json_t **root) {
+    status s = path_exists(path) ? json_read(path, root) : STATUS_OK;
+    if (s == STATUS_OK && !json_is_object(*root)) {
+        json_decref(*root);
+        *root = json_object();
+    }
+    if (s != STATUS_FORMAT) return s;
+    log_warn("%s cannot be read and starts anew: %s", path, error_last()->why);
+    *root = json_object();
+    return STATUS_OK;
+}
+
 static MUST_CHECK status record_write(const char *folder, const package *list, int n) {
     char path[PATH_SIZE];
     json_t *root = NULL;
     TRY(path_join(path, folder, RECORD));
-    if (!path_exists(path) || json_read(path, &root) != STATUS_OK) root = json_object();
+    TRY(record_open(path, &root));
     bool ok = root != NULL;
     for (int i = 0; i < n && ok; i++) {
         json_t *entry = json_pack("{s:s, s:s, s:I, s:s}", "version", list[i].version, "file",
@@ -173,14 +186,11 @@ static MUST_CHECK status record_write(const char *folder, const package *list, i
 }
 
 /* Fills packages the index does not know from the record; what is not there stays unknown. */
-static void record_read(const char *folder, package *list, int n) {
+static MUST_CHECK status record_read(const char *folder, package *list, int n) {
     char path[PATH_SIZE];
     json_t *root = NULL;
-    if (path_join(path, folder, RECORD) != STATUS_OK || !path_exists(path)) return;
-    if (json_read(path, &root) != STATUS_OK) {
-        log_warn("%s cannot be read and is not used: %s", path, error_last()->why);
-        return;
-    }
+    TRY(path_join(path, folder, RECORD));
+    TRY(record_open(path, &root));
     for (int i = 0; i < n; i++) {
         json_t *entry = json_object_get(root, list[i].name);
         const char *version, *file, *sha256;
@@ -196,6 +206,7 @@ static void record_read(const char *folder, package *list, int n) {
         if (!package_known(&list[i])) package_forget(&list[i]);
     }
     json_decref(root);
+    return STATUS_OK;
 }
 
 /* ---- verification -------------------------------------------------------------------------- */
@@ -401,7 +412,7 @@ done:;
 static MUST_CHECK status record_use(const char *folder, package *list, int n, int *missing) {
     for (int i = 0; i < n; i++)
         if (!list[i].here) package_forget(&list[i]);
-    record_read(folder, list, n);
+    TRY(record_read(folder, list, n));
     return cache_look(folder, list, n, missing);
 }
 

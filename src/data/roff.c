@@ -5,16 +5,18 @@
  * the man or mdoc packages; any other line is text.
  * How: groff(7), man(7), mdoc(7), tbl(1), as far as text is concerned. The state of the page is one
  * struct; lines come from a `source`, of which there is one per macro being expanded.
- * Mind: macros may call macros ROFF_DEPTH deep and expand to 1 MiB plus 16 times the page; calls
- * beyond that are left out and reported as `cut`. Loops (.while) are not run. Time is linear in
+ * Mind: macros may call macros ROFF_DEPTH deep and expand to 64 KiB plus 64 times the page (64 MiB at
+ * most); calls beyond that are left out and reported as `cut`. Loops (.while) are not run. Time is linear in
  * page plus expansion: nothing scans the same bytes more than a fixed number of times.
  */
 #include "data/roff_internal.h"
 
 #include <string.h>
 
-#define BUDGET_BASE ((size_t)1 << 20)
-#define BUDGET_RATE ((size_t)16)
+#define BUDGET_BASE ((size_t)64 << 10)
+#define BUDGET_RATE ((size_t)64)
+#define BUDGET_MOST ((size_t)64 << 20)
+#define CALL_COST   ((size_t)32) /* of an empty macro, so that calls are bounded, too */
 
 bool slice_is(slice s, const char *string) {
     return s.n == strlen(string) && memcmp(s.p, string, s.n) == 0;
@@ -192,7 +194,7 @@ static void body_expand(buffer *out, slice body, const args *a) {
                     put_argument(out, a, k);
                 }
             }
-            i = at + 1;
+            i = (unsigned char)which < 0x80 ? at + 1 : at; /* never half a character */
         } else {
             buffer_byte(out, '\\');
             i = at - 1;
@@ -208,8 +210,6 @@ static void source_run(roff *r, source *src) {
 }
 
 static void macro_run(roff *r, const source *caller, slice body, const args *a) {
-    size_t argument_bytes = 1;
-    for (int i = 0; i < a->n; i++) argument_bytes += a->list[i].n;
     if (caller->depth >= ROFF_DEPTH || body.n >= r->budget) {
         r->cut = true;
         return;
@@ -223,7 +223,7 @@ static void macro_run(roff *r, const source *caller, slice body, const args *a) 
     r->chunks = c;
     body_expand(&c->bytes, body, a);
     r->no_memory |= c->bytes.failed;
-    size_t cost = c->bytes.n + body.n + argument_bytes;
+    size_t cost = c->bytes.n + body.n + CALL_COST;
     r->budget -= cost < r->budget ? cost : r->budget;
     const char *bytes = c->bytes.n > 0 ? c->bytes.bytes : "";
     source src = {.p = bytes, .end = bytes + c->bytes.n, .depth = caller->depth + 1};
@@ -506,7 +506,7 @@ static void roff_free(roff *r) {
 status roff_text(const char *bytes, size_t n, buffer *out, roff_page *page) {
     roff r = {.out = out, .fill = true};
     size_t before = out->n;
-    r.budget = n < SIZE_MAX / BUDGET_RATE - BUDGET_BASE ? BUDGET_BASE + BUDGET_RATE * n : SIZE_MAX;
+    r.budget = n < (BUDGET_MOST - BUDGET_BASE) / BUDGET_RATE ? BUDGET_BASE + BUDGET_RATE * n : BUDGET_MOST;
     r.doc.references = r.doc.arguments = -1;
     source src = {.p = bytes, .end = bytes + n};
     source_run(&r, &src);

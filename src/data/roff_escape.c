@@ -85,6 +85,7 @@ void roff_tag_end(roff *r) {
         }
     size_t n = r->line.n;
     if (n > 4 || (n > 0 && strchr("-.):", r->line.bytes[n - 1]) == NULL)) {
+        r->heading = MARK_TAG;
         roff_break(r);
     } else {
         r->space = n > 0;
@@ -113,32 +114,40 @@ typedef struct cursor {
     const char *p, *end;
 } cursor;
 
-/* x, (xx or [name]. Empty if the text ends first. */
+/* Bytes of the character at p, so that no character is ever cut in two. p < end. */
+static size_t character_bytes(const char *p, const char *end) {
+    size_t n = 1;
+    while (p + n < end && ((unsigned char)p[n] & 0xC0) == 0x80) n++;
+    return n;
+}
+
+/* x, (xx or [name]. Shorter if the text ends first. */
 static slice take_name(cursor *c) {
     slice name = {c->p, 0, false};
     if (c->p >= c->end) return name;
-    if (*c->p == '(') {
-        name.p = c->p + 1;
-        name.n = c->end - name.p < 2 ? (size_t)(c->end - name.p) : 2;
-        c->p = name.p + name.n;
-    } else if (*c->p == '[') {
+    if (*c->p == '[') {
         name.p = c->p + 1;
         const char *close = memchr(name.p, ']', (size_t)(c->end - name.p));
         name.n = (size_t)((close != NULL ? close : c->end) - name.p);
         c->p = close != NULL ? close + 1 : c->end;
-    } else {
-        /* one character, which may have several bytes */
-        name.n = 1;
-        while (c->p + name.n < c->end && ((unsigned char)c->p[name.n] & 0xC0) == 0x80) name.n++;
-        c->p += name.n;
+        return name;
     }
+    int characters = *c->p == '(' ? 2 : 1;
+    c->p += *c->p == '(';
+    name.p = c->p;
+    for (; characters > 0 && c->p < c->end; characters--) c->p += character_bytes(c->p, c->end);
+    name.n = (size_t)(c->p - name.p);
     return name;
 }
 
-/* 'text', with any character as the quote. */
+/* 'text', with any ASCII character as the quote. */
 static slice take_delimited(cursor *c) {
     slice text = {c->p, 0, false};
     if (c->p >= c->end) return text;
+    if (character_bytes(c->p, c->end) > 1) { /* no quote anybody uses */
+        c->p += character_bytes(c->p, c->end);
+        return text;
+    }
     char quote = *c->p++;
     text.p = c->p;
     const char *close = memchr(c->p, quote, (size_t)(c->end - c->p));
@@ -324,7 +333,11 @@ static void escape(roff *r, cursor *c) {
     case 's': skip_size(c); break;
     case 'c': r->joined = true; c->p = c->end; break;
     case 'p': break;
-    default: break; /* \& \) \, \/ \| \^ \% \: \{ \} \a \d \u \r \z \! \?: no text */
+    default: /* \& \) \, \/ \| \^ \% \: \{ \} \a \d \u \r \z \! \?: no text */
+        if ((unsigned char)letter < 0x80) break;
+        c->p--;
+        roff_put(r, c->p, character_bytes(c->p, c->end));
+        c->p += character_bytes(c->p, c->end);
     }
 }
 

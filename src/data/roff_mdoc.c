@@ -180,6 +180,7 @@ static int function_put(roff *r, const args *a, int i) {
 static int function_argument_put(roff *r, const args *a, int i) {
     if (r->doc.arguments < 0) return words_put(r, a, i);
     for (; i < a->n && callable(a->list[i]) == NULL; i++) {
+        r->space = false;
         if (r->doc.arguments++ > 0) text_put(r, ", ");
         roff_decode(r, a->list[i]);
     }
@@ -437,7 +438,12 @@ static void block_put(roff *r, mdoc_macro kind, const args *a) {
                      "returned and the global variable errno is set to indicate the error.");
         break;
     case MDOC_REFERENCES: roff_break(r); r->doc.references = 0; break;
-    case MDOC_REFERENCES_END: text_put(r, "."); r->doc.references = -1; roff_break(r); break;
+    case MDOC_REFERENCES_END:
+        r->space = false;
+        if (r->line.n > 0) text_put(r, ".");
+        r->doc.references = -1;
+        roff_break(r);
+        break;
     case MDOC_FIELD: field_put(r, a); break;
     case MDOC_LIBRARY: word_begin(r); text_put(r, "library"); inline_put(r, NULL, a, 0); break;
     case MDOC_AUTHOR: author_put(r, a); break;

@@ -107,7 +107,8 @@ void roff_table(roff *r, source *src) {
     if (ends_with(line, ';')) {
         const char *option = memmem(line.p, line.n, "tab", 3);
         const char *open = option != NULL ? memchr(option, '(', line.n - (size_t)(option - line.p)) : NULL;
-        if (open != NULL && open + 1 < line.p + line.n) t.tab = open[1];
+        bool named = open != NULL && open + 1 < line.p + line.n;
+        if (named && (unsigned char)open[1] < 0x80) t.tab = open[1];
         if (!roff_line_next(src, &line)) return;
     }
     bool more = !is_end(line) && formats_skip(src, line);
