@@ -91,17 +91,6 @@ kv_shape model_kv_shape(const model *m) {
 
 /* -- forward -- */
 
-static status check_targets(const model *m, const int32_t *target, int64_t n, const char *name) {
-    for (int64_t i = 0; target != NULL && i < n; i++)
-        if (target[i] < -1 || target[i] >= m->config.vocab_size)
-            return FAIL(
-                F_TOKEN_RANGE, text("%s is token %" PRId32, name, target[i]),
-                text("token %" PRId64 " of the batch", i),
-                text("the vocabulary has %" PRId64 " ids; -1 masks a token", m->config.vocab_size),
-                "use the tokenizer and data this model was made for");
-    return STATUS_OK;
-}
-
 static bool wants_mtp(const model *m, const model_batch *b) {
     return m->config.n_mtp > 0 && (b->target_mtp != NULL || b->mtp_logits);
 }
@@ -121,8 +110,19 @@ static status check_batch(const model *m, const tape *t, const model_batch *b) {
         return FAIL(F_INTERNAL, "a batch cannot be run",
                     text("%" PRId64 " tokens, %d sequences", l->n, l->n_sequences), wrong,
                     "report this as a bug");
-    TRY(check_targets(m, b->target, l->n, "target"));
-    return check_targets(m, b->target_mtp, l->n, "MTP target");
+    return STATUS_OK;
+}
+
+/* Routing choices: the caller's, or empty slots made here, before any block runs, because what a
+ * checkpointed block takes from the arena does not outlive its forward. */
+static status prepare_choices(const model *m, tape *t, const model_batch *b) {
+    int n = model_n_choices(m);
+    TRY(tape_choices(t, n, b->choices));
+    for (int i = 0; b->choices == NULL && i < n; i++) {
+        t->choices[i].n = b->layout.n * m->config.n_expert_used;
+        t->choices[i].ids = tape_alloc(t, (size_t)t->choices[i].n * sizeof(int32_t));
+    }
+    return tape_status(t);
 }
 
 /* Summed loss of x [n, d], not yet normalised, against target. */
@@ -162,10 +162,10 @@ static void run_heads(tape *t, forward *f, var *trunk, model_result *result) {
 status model_forward(model *m, tape *t, const model_batch *batch, model_result *result) {
     *result = (model_result){.each = result->each};
     TRY(check_batch(m, t, batch));
-    TRY(tape_choices(t, model_n_choices(m), batch->choices));
+    TRY(prepare_choices(m, t, batch));
     forward *f = tape_alloc(t, sizeof *f);
     if (f == NULL) return tape_status(t);
-    *f = (forward){.m = m, .batch = *batch};
+    *f = (forward){.m = m, .batch = *batch, .counting = t->options.recording};
     var *x = op_embedding(t, m->embedding, batch->ids, batch->layout.n);
     for (int64_t i = 0; i < m->config.n_layer; i++)
         x = block_run(t, f, i, x);

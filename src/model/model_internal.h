@@ -8,6 +8,7 @@
 typedef struct forward {
     model *m;
     model_batch batch;
+    bool counting;       /* the tape records: routed tokens are counted */
     double balance_loss; /* summed over routed layers */
 } forward;
 

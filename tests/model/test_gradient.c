@@ -102,12 +102,21 @@ static double entry_by_differences(check *c, param *p, int64_t i) {
     return stencil(loss[0], loss[1], loss[2], loss[3], h);
 }
 
+/* Layers in the middle are like the last one: the short version leaves their entries out. */
+static bool in_middle(const check *c, const param *p) {
+    int layer = 0;
+    return sscanf(p->name, "model.layers.%d.", &layer) == 1 && layer > 0 &&
+           layer < c->m.config.n_layer - 1;
+}
+
 /* `n` entries of every parameter, half of them where the gradient is not tiny. */
 static void check_entries(check *c, const char *name, int n) {
     double worst = 0;
+    int tensors = 0;
     for (int k = 0; k < c->m.params.n; k++) {
         param *p = c->m.params.all[k];
-        if (!trained(p)) continue;
+        if (!trained(p) || (in_middle(c, p) && !test_long())) continue;
+        tensors++;
         const double *g = c->grad + p->offset;
         double squares = 0;
         for (int64_t i = 0; i < p->count; i++) squares += g[i] * g[i];
@@ -124,7 +133,7 @@ static void check_entries(check *c, const char *name, int n) {
                   i, g[i], fd);
         }
     }
-    printf("  %s: %d entries per tensor, worst relative error %.1e\n", name, n, worst);
+    printf("  %s: %d entries in each of %d tensors, worst error %.1e\n", name, n, tensors, worst);
 }
 
 static void check_bias_untouched(const check *c) {
@@ -140,11 +149,14 @@ static void check_bias_untouched(const check *c) {
     CHECK(biases == model_n_choices(&c->m), "%d router biases", biases);
 }
 
-/* MoE, MLA, MTP, packing, tied head, checkpointing on. */
+/* MoE, MLA, MTP, packing, tied head, checkpointing on. Weights are four times as wide as a fresh
+ * model's: at the start attention is so flat that some gradients drown in the loss's rounding. */
 TEST(gradient_f1m) {
     model_config config = config_f1m_mtp();
+    config.init_std *= 4;
     check c;
-    REQUIRE(check_open(&c, &config, &(sample_shape){2, 24, 2, 10, 31}), "setup");
+    int64_t length = test_long() ? 24 : 12;
+    REQUIRE(check_open(&c, &config, &(sample_shape){2, length, 2, 5, 31}), "setup");
     check_bias_untouched(&c);
     check_directions(&c, "f-1m", 3);
     check_entries(&c, "f-1m", test_long() ? 6 : 1);
