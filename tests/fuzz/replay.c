@@ -188,6 +188,10 @@ int main(int argc, char **argv) {
     signal(SIGABRT, on_crash);
     signal(SIGFPE, on_crash);
     signal(SIGBUS, on_crash);
+    if (argc == 3 && strcmp(argv[1], "--write-seeds") == 0) {
+        write_seeds(argv[2]);
+        return 0;
+    }
     for (int i = 1; i < argc; i++)
         replay_file(argv[i]);
     if (argc > 1) return 0;
