@@ -1,129 +1,184 @@
-/* op_attention.c - causal attention over the batch itself, or over pages of keys.
+/* op_attention.c - causal attention over the keys of the batch, or over pages of keys.
  *
- * Both are the kernel of kernels.h: one call per sequence, keys by blocks of 64 positions. In training
- * the blocks point into k and v as they are (column views), so nothing is copied. Saved for backward:
- * inputs, output and logsumexp; probabilities are made again.
+ * Both are the kernel of kernels.h, one call per sequence, keys in blocks of 64 positions. For the
+ * batch's own keys the blocks point into k, v and the shared part as they are: column views with a
+ * stride between heads, so nothing is copied (MLA, DeepSeek-V2, arXiv 2405.04434, 2.1: keys and
+ * values of a head stand side by side, the rotated part is shared by all heads).
  *
- * A training batch has its keys from position 0: position[i] of a sequence's first token is 0.
+ * Saved: q, k, v, the output and one logsumexp per query and head; probabilities are made again
+ * block by block (FlashAttention, arXiv 2205.14135). No array of queries x keys exists.
+ *
+ * Mind: without pages a sequence starts at key position 0 and has no gaps. Paged attention is
+ * inference only and leaves no record.
  */
 #include "autograd/op_internal.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 typedef struct attention_record {
     var *q, *k, *shared, *v, *y;
     attention_shape shape;
-    attention_call *calls;
-    int n_calls;
-    const int64_t *start;
+    token_layout layout;
+    attention_call *calls; /* one per sequence */
 } attention_record;
 
-static attention_call call_of(const tape *t, const attention_shape *s, const token_layout *layout,
-                              int sequence) {
+static void *row(const tensor *x, int64_t i) {
+    if (x->data == NULL) return NULL;
+    return (char *)x->data + (size_t)(i * x->stride[0]) * dtype_size(x->dtype);
+}
+
+/* Columns that n heads `stride` apart (0 = dense) with `dim` values each take. */
+static int64_t span(int n, int64_t stride, int dim) {
+    return (n - 1) * (stride != 0 ? stride : dim) + dim;
+}
+
+/* -- forward -- */
+
+static attention_call sequence_call(const tape *t, const attention_shape *s,
+                                    const token_layout *layout, int sequence, const tensor *q,
+                                    const tensor *y) {
     int64_t first = layout->start[sequence];
-    return (attention_call){
-        .t = t->dtype, .n_head = s->n_head, .n_kv_head = s->n_kv_head, .qk_dim = s->qk_dim,
-        .shared_dim = s->shared_dim, .v_dim = s->v_dim, .scale = s->scale,
-        .rows = layout->start[sequence + 1] - first, .position = layout->position + first,
-        .first = layout->first + first};
+    return (attention_call){.t = t->dtype, .n_head = s->n_head, .n_kv_head = s->n_kv_head,
+                            .qk_dim = s->qk_dim, .shared_dim = s->shared_dim, .v_dim = s->v_dim,
+                            .scale = s->scale, .rows = layout->start[sequence + 1] - first,
+                            .position = layout->position + first, .first = layout->first + first,
+                            .q = row(q, first), .ldq = q->stride[0],
+                            .k_head_stride = s->k_head_stride, .v_head_stride = s->v_head_stride,
+                            .out = row(y, first), .ldo = y->stride[0]};
 }
 
-static void *row(const tensor *x, int64_t i, size_t size) {
-    return x->data == NULL ? NULL : (char *)x->data + (size_t)(i * x->stride[0]) * size;
-}
-
-/* Pointers to every 64th row of the sequence that starts at row `first`. */
+/* Pointers to every 64th row of the n rows from `first`. */
 static const void **blocks_of(tape *t, const tensor *x, int64_t first, int64_t n) {
     int64_t count = (n + KEY_PAGE - 1) / KEY_PAGE;
-    const void **blocks = tape_alloc(t, (size_t)(count > 0 ? count : 1) * sizeof *blocks);
+    const void **blocks = tape_alloc(t, (size_t)count * sizeof *blocks);
     for (int64_t b = 0; blocks != NULL && b < count; b++)
-        blocks[b] = row(x, first + b * KEY_PAGE, dtype_size(t->dtype));
+        blocks[b] = row(x, first + b * KEY_PAGE);
     return blocks;
 }
 
-static void attention_op_backward(tape *t, void *context) {
-    attention_record *r = context;
-    tensor dy = var_grad(t, r->y), dq = var_grad(t, r->q), dk = var_grad(t, r->k);
-    tensor dv = var_grad(t, r->v), ds = {0};
-    if (r->shared != NULL) ds = var_grad(t, r->shared);
-    attention_gradient *grads = tape_alloc(t, (size_t)r->n_calls * sizeof *grads);
-    if (grads == NULL || t->options.dry) return;
-    size_t size = dtype_size(t->dtype);
-    for (int i = 0; i < r->n_calls; i++) {
-        int64_t first = r->start[i];
-        grads[i] = (attention_gradient){
-            .dout = row(&dy, first, size), .lddo = dy.stride[0],
-            .dq = row(&dq, first, size), .lddq = dq.stride[0],
-            .dk = row(&dk, first, size), .lddk = dk.stride[0],
-            .dshared = ds.data != NULL ? row(&ds, first, size) : NULL, .ldds = ds.stride[0],
-            .dv = row(&dv, first, size), .lddv = dv.stride[0],
-            .dk_head_stride = r->shape.k_head_stride, .dv_head_stride = r->shape.v_head_stride};
-    }
-    tape_fail(t, attention_backward(r->calls, grads, r->n_calls));
-}
-
-static void call_keys(tape *t, const attention_record *r, int64_t first, attention_call *c) {
-    size_t size = dtype_size(t->dtype);
-    c->q = row(&r->q->value, first, size);
-    c->ldq = r->q->value.stride[0];
-    c->n_keys = c->rows;
-    c->k_block = blocks_of(t, &r->k->value, first, c->rows);
-    c->v_block = blocks_of(t, &r->v->value, first, c->rows);
-    c->ldk = r->k->value.stride[0];
-    c->ldv = r->v->value.stride[0];
+static void make_call(tape *t, const attention_record *r, int sequence, char *lse) {
+    int64_t first = r->layout.start[sequence];
+    attention_call c =
+        sequence_call(t, &r->shape, &r->layout, sequence, &r->q->value, &r->y->value);
+    c.n_keys = c.rows;
+    c.k_block = blocks_of(t, &r->k->value, first, c.rows);
+    c.v_block = blocks_of(t, &r->v->value, first, c.rows);
+    c.ldk = r->k->value.stride[0];
+    c.ldv = r->v->value.stride[0];
     if (r->shared != NULL) {
-        c->shared_block = blocks_of(t, &r->shared->value, first, c->rows);
-        c->lds = r->shared->value.stride[0];
+        c.shared_block = blocks_of(t, &r->shared->value, first, c.rows);
+        c.lds = r->shared->value.stride[0];
     }
-    c->k_head_stride = r->shape.k_head_stride;
-    c->v_head_stride = r->shape.v_head_stride;
-    c->out = row(&r->y->value, first, size);
-    c->ldo = r->y->value.stride[0];
+    if (lse != NULL) c.lse = lse + (size_t)(first * r->shape.n_head) * dtype_size(t->dtype);
+    r->calls[sequence] = c;
 }
 
-static bool shapes_fit(tape *t, const var *q, const token_layout *layout, const attention_shape *s) {
+static bool queries_fit(tape *t, const var *q, const token_layout *layout,
+                        const attention_shape *s) {
     if (!tape_ok(t)) return false;
+    int64_t columns = (int64_t)s->n_head * (s->qk_dim + s->shared_dim);
     if (s->n_kv_head > 0 && s->n_head % s->n_kv_head == 0 && q->value.dim[0] == layout->n &&
-        q->value.dim[1] == (int64_t)s->n_head * (s->qk_dim + s->shared_dim))
+        q->value.dim[1] == columns)
         return true;
-    op_shape_error(t, "attention", text("queries %s for %d heads of %d + %d",
-                                        tensor_shape_text(&q->value), s->n_head, s->qk_dim,
-                                        s->shared_dim));
+    op_shape_error(t, "attention",
+                   text("queries %s for %" PRId64 " tokens, %d heads of %d + %d",
+                        tensor_shape_text(&q->value), layout->n, s->n_head, s->qk_dim,
+                        s->shared_dim));
     return false;
 }
 
+static bool keys_fit(tape *t, const var *k, const var *shared, const var *v, int64_t n,
+                     const attention_shape *s) {
+    bool fit = k->value.dim[0] == n && v->value.dim[0] == n &&
+               k->value.dim[1] >= span(s->n_kv_head, s->k_head_stride, s->qk_dim) &&
+               v->value.dim[1] >= span(s->n_kv_head, s->v_head_stride, s->v_dim);
+    bool shared_fits = shared == NULL
+                           ? s->shared_dim == 0
+                           : shared->value.dim[0] == n && shared->value.dim[1] == s->shared_dim;
+    if (fit && shared_fits) return true;
+    op_shape_error(t, "attention",
+                   text("keys %s + %s, values %s for %d heads of %d + %d, %d",
+                        tensor_shape_text(&k->value),
+                        shared == NULL ? "none" : tensor_shape_text(&shared->value),
+                        tensor_shape_text(&v->value), s->n_kv_head, s->qk_dim, s->shared_dim,
+                        s->v_dim));
+    return false;
+}
+
+static status positions_check(const token_layout *layout) {
+    for (int s = 0; s < layout->n_sequences; s++)
+        for (int64_t i = layout->start[s]; i < layout->start[s + 1]; i++)
+            if (layout->position[i] != i - layout->start[s] || layout->first[i] < 0)
+                return FAIL(F_INTERNAL, "keys of a batch without pages have gaps",
+                            text("token %" PRId64 " of the batch has key position %" PRId32, i,
+                                 layout->position[i]),
+                            "a sequence starts at position 0 unless its past is in pages",
+                            "report this as a bug");
+    return STATUS_OK;
+}
+
+/* -- backward -- */
+
+static attention_gradient sequence_gradient(const attention_record *r, int64_t first,
+                                            const tensor *dy, const tensor *dq, const tensor *dk,
+                                            const tensor *ds, const tensor *dv) {
+    return (attention_gradient){.dout = row(dy, first), .lddo = dy->stride[0],
+                                .dq = row(dq, first), .lddq = dq->stride[0],
+                                .dk = row(dk, first), .lddk = dk->stride[0],
+                                .dshared = row(ds, first), .ldds = ds->stride[0],
+                                .dv = row(dv, first), .lddv = dv->stride[0],
+                                .dk_head_stride = r->shape.k_head_stride,
+                                .dv_head_stride = r->shape.v_head_stride};
+}
+
+static void op_attention_backward(tape *t, void *context) {
+    attention_record *r = context;
+    tensor dy = grad_arrived(t, r->y), ds = {0};
+    if (dy.data == NULL) return;
+    tensor dq = var_grad(t, r->q), dk = var_grad(t, r->k), dv = var_grad(t, r->v);
+    if (r->shared != NULL) ds = var_grad(t, r->shared);
+    size_t mark = arena_mark(t->memory);
+    attention_gradient *grads = tape_alloc(t, (size_t)r->layout.n_sequences * sizeof *grads);
+    if (tape_runs(t)) {
+        for (int i = 0; i < r->layout.n_sequences; i++)
+            grads[i] = sequence_gradient(r, r->layout.start[i], &dy, &dq, &dk, &ds, &dv);
+        tape_fail(t, attention_backward(r->calls, grads, r->layout.n_sequences));
+    }
+    arena_reset(t->memory, mark);
+}
+
+/* -- ops -- */
+
 var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layout *layout,
                   const attention_shape *shape) {
-    if (!shapes_fit(t, q, layout, shape)) return t->poison;
-    var *y = tape_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, true);
+    if (!queries_fit(t, q, layout, shape) || !keys_fit(t, k, shared, v, layout->n, shape))
+        return t->poison;
+    bool gradient = q->needs_grad || k->needs_grad || v->needs_grad ||
+                    (shared != NULL && shared->needs_grad);
+    var *y = tape_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, gradient);
     attention_record *r = tape_alloc(t, sizeof *r);
     attention_call *calls = tape_alloc(t, (size_t)layout->n_sequences * sizeof *calls);
-    size_t size = dtype_size(t->dtype);
-    char *lse = t->options.recording ? tape_alloc(t, (size_t)(layout->n * shape->n_head) * size) : NULL;
-    if (r == NULL || calls == NULL || !tape_ok(t)) return t->poison;
-    *r = (attention_record){q, k, shared, v, y, *shape, calls, layout->n_sequences, layout->start};
-    for (int i = 0; i < layout->n_sequences; i++) {
-        calls[i] = call_of(t, shape, layout, i);
-        call_keys(t, r, layout->start[i], &calls[i]);
-        if (lse != NULL) calls[i].lse = lse + (size_t)(layout->start[i] * shape->n_head) * size;
-    }
+    size_t lse_bytes = (size_t)(layout->n * shape->n_head) * dtype_size(t->dtype);
+    char *lse = gradient ? tape_alloc(t, lse_bytes) : NULL;
+    if (!tape_ok(t)) return t->poison;
+    *r = (attention_record){q, k, shared, v, y, *shape, *layout, calls};
+    for (int i = 0; i < layout->n_sequences && tape_ok(t); i++) make_call(t, r, i, lse);
+    if (tape_runs(t)) tape_fail(t, positions_check(layout));
     if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences));
-    tape_push(t, "attention", attention_op_backward, r);
+    if (gradient) tape_push(t, "attention", op_attention_backward, r);
     return tape_ok(t) ? y : t->poison;
 }
 
 var *op_attention_paged(tape *t, var *q, const key_pages *pages, const token_layout *layout,
                         const attention_shape *shape) {
-    if (!shapes_fit(t, q, layout, shape)) return t->poison;
+    if (!queries_fit(t, q, layout, shape)) return t->poison;
+    attention_shape dense = *shape; /* rows of a page are dense whatever the batch's keys are */
+    dense.k_head_stride = dense.v_head_stride = 0;
     var *y = tape_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, false);
     attention_call *calls = tape_alloc(t, (size_t)layout->n_sequences * sizeof *calls);
     if (calls == NULL) return t->poison;
-    size_t size = dtype_size(t->dtype);
     for (int i = 0; i < layout->n_sequences; i++) {
-        attention_call c = call_of(t, shape, layout, i);
-        c.q = row(&q->value, layout->start[i], size);
-        c.ldq = q->value.stride[0];
+        attention_call c = sequence_call(t, &dense, layout, i, &q->value, &y->value);
         c.k_block = pages[i].k_page;
         c.shared_block = pages[i].shared_page;
         c.v_block = pages[i].v_page;
@@ -131,8 +186,6 @@ var *op_attention_paged(tape *t, var *q, const key_pages *pages, const token_lay
         c.lds = shape->shared_dim;
         c.ldv = (int64_t)shape->n_kv_head * shape->v_dim;
         c.n_keys = pages[i].n_keys;
-        c.out = row(&y->value, layout->start[i], size);
-        c.ldo = y->value.stride[0];
         calls[i] = c;
     }
     if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences));

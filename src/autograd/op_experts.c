@@ -1,163 +1,198 @@
 /* op_experts.c - the chosen experts of every token, as grouped products over sorted rows.
  *
- * Choices are sorted by expert (stable), each expert's segment padded with zero rows to 32, so that
- * one grouped product serves all experts and sums keep their order: base first, then experts by id.
- * Buffers have the worst-case number of places (rows * K + 32 E), so the arena does not depend on
- * the routing. Kept for backward: sorted inputs, gate/up, their product, expert outputs.
+ *     y = base + sum over chosen experts, ascending id, of g_i W_down,i swiglu(W_gate_up,i x)
+ *
+ * (DeepSeekMoE, arXiv 2401.06066.) Choices are sorted by expert (stable), each expert's segment is
+ * padded with zero rows to 32, and one grouped product serves all experts. Rows are gathered before
+ * and combined after; the sum of a token keeps its order: base first, then experts by id, in f32.
+ * No token is dropped.
+ *
+ * Saved, per place: gathered input, gate/up, their product, the expert's output (for the gradient of
+ * the weights). Buffers have the worst-case number of places, rows * K + 32 E, so the arena does not
+ * depend on the routing; only used places are touched.
+ *
+ * Weight gradients continue their chains over micro-batches in f32, since padding adds exact zeros;
+ * in bf16 a micro-batch's segments are padded to 32 for their own, so the chains group differently.
+ *
+ * Mind: x, base and their gradients are whole rows, not slices.
  */
 #include "autograd/op_internal.h"
 
 #include <inttypes.h>
-#include <string.h>
+
+#define SEGMENT_ROWS 32 /* moe_sort pads to this */
 
 typedef struct experts_record {
     var *x, *base, *y;
-    routing routing;
+    routing chosen;
     param *gate_up, *down;
     int k, n_expert;
-    int64_t rows, d, f, capacity;
-    int64_t *offset;
-    int32_t *source, *place;
-    char *xs, *h, *a, *e; /* [capacity, d], [capacity, 2f], [capacity, f], [capacity, d] */
+    int64_t capacity;
+    int64_t *offset;         /* [E + 1] */
+    int32_t *source, *place; /* [capacity], [rows * K] */
+    tensor in, gate, act, out; /* [capacity, d], [., 2 fe], [., fe], [., d] */
 } experts_record;
 
-/* C[segment of each expert] = A[segment] * packed[expert]. */
-static status segments_product(tape *t, const experts_record *r, const packed_matrix *packed,
-                               const char *a, int64_t k, char *c, int64_t n) {
-    size_t size = dtype_size(t->dtype), mark = arena_mark(t->memory);
-    gemm_call *calls = arena_alloc(t->memory, (size_t)r->n_expert * sizeof *calls);
-    if (calls == NULL) return STATUS_MEMORY;
+/* -- grouped products over the segments -- */
+
+static char *segment(const experts_record *r, const tensor *x, int e) {
+    return (char *)x->data + (size_t)(r->offset[e] * x->dim[1]) * dtype_size(x->dtype);
+}
+
+static int64_t segment_rows(const experts_record *r, int e) {
+    return r->offset[e + 1] - r->offset[e];
+}
+
+static gemm_call *calls_alloc(tape *t, const experts_record *r) {
+    return tape_alloc(t, (size_t)r->n_expert * sizeof(gemm_call));
+}
+
+/* c = a W^T (forward) or a W (backward), expert by expert. */
+static status segments_multiply(tape *t, const experts_record *r, param *w, int direction,
+                                const tensor *a, const tensor *c, gemm_call *calls) {
+    const packed_matrix *packed;
+    TRY(param_packed(t->params, w, direction, op_product_type(t, w), &packed));
     for (int e = 0; e < r->n_expert; e++)
-        calls[e] = (gemm_call){.type = packed[e].type, .m = r->offset[e + 1] - r->offset[e], .n = n,
-                               .k = k, .a = a + (size_t)(r->offset[e] * k) * size, .a_stride_m = k,
+        calls[e] = (gemm_call){.type = packed[e].type, .m = segment_rows(r, e), .n = c->dim[1],
+                               .k = a->dim[1], .a = segment(r, a, e), .a_stride_m = a->dim[1],
                                .a_stride_k = 1, .b = &packed[e],
-                               .c = c + (size_t)(r->offset[e] * n) * size, .ldc = n};
-    status s = gemm_grouped(calls, r->n_expert);
-    arena_reset(t->memory, mark);
-    return s;
+                               .c = segment(r, c, e), .ldc = c->dim[1]};
+    return gemm_grouped(calls, r->n_expert);
 }
 
-/* dW[expert] += dC[segment]^T A[segment]; w is [E, n, k]. */
-static status segments_gradient(tape *t, const experts_record *r, param *w, const char *dc,
-                                const char *a) {
+/* dW[e] += dc^T a over e's segment. */
+static status segments_weight_gradient(tape *t, const experts_record *r, const param *w,
+                                       const tensor *dc, const tensor *a, gemm_call *calls) {
     if (w->grad == NULL) return STATUS_OK;
-    int64_t n = w->dim[1], k = w->dim[2];
-    size_t size = dtype_size(t->dtype), mark = arena_mark(t->memory);
-    gemm_call *calls = arena_alloc(t->memory, (size_t)r->n_expert * sizeof *calls);
-    if (calls == NULL) return STATUS_MEMORY;
+    size_t matrix = (size_t)(w->dim[1] * w->dim[2]) * dtype_size(t->dtype);
     for (int e = 0; e < r->n_expert; e++)
-        calls[e] = (gemm_call){.type = op_product_type(t, w), .m = n, .n = k,
-                               .k = r->offset[e + 1] - r->offset[e],
-                               .a = dc + (size_t)(r->offset[e] * n) * size, .a_stride_m = 1,
-                               .a_stride_k = n, .b_raw = a + (size_t)(r->offset[e] * k) * size,
-                               .b_stride_n = 1, .b_stride_k = k,
-                               .c = (char *)w->grad + (size_t)(e * n * k) * size, .ldc = k,
+        calls[e] = (gemm_call){.type = op_product_type(t, w), .m = w->dim[1], .n = w->dim[2],
+                               .k = segment_rows(r, e), .a = segment(r, dc, e), .a_stride_m = 1,
+                               .a_stride_k = dc->dim[1], .b_raw = segment(r, a, e),
+                               .b_stride_n = 1, .b_stride_k = a->dim[1],
+                               .c = (char *)w->grad + (size_t)e * matrix, .ldc = w->dim[2],
                                .accumulate = true};
-    status s = gemm_grouped(calls, r->n_expert);
-    arena_reset(t->memory, mark);
-    return s;
+    return gemm_grouped(calls, r->n_expert);
 }
 
-static status experts_forward(tape *t, const experts_record *r) {
-    const packed_matrix *packed;
+/* -- forward -- */
+
+static status experts_forward(tape *t, const experts_record *r, gemm_call *calls) {
+    const tensor *x = &r->x->value, *y = &r->y->value;
+    int64_t rows = x->dim[0], d = x->dim[1], f = r->act.dim[1];
+    moe_sort(rows, r->k, r->n_expert, r->chosen.ids, r->offset, r->source, r->place);
     int64_t places = r->offset[r->n_expert];
-    size_t size = dtype_size(t->dtype);
-    moe_gather(t->dtype, places, r->d, r->k, r->source, r->x->value.data, r->xs);
-    TRY(param_packed(t->params, r->gate_up, PACK_FORWARD, op_product_type(t, r->gate_up), &packed));
-    TRY(segments_product(t, r, packed, r->xs, r->d, r->h, 2 * r->f));
-    swiglu(t->dtype, places, r->f, r->h, r->h + (size_t)r->f * size, 2 * r->f, r->a);
-    TRY(param_packed(t->params, r->down, PACK_FORWARD, op_product_type(t, r->down), &packed));
-    TRY(segments_product(t, r, packed, r->a, r->f, r->e, r->d));
+    moe_gather(t->dtype, places, d, r->k, r->source, x->data, r->in.data);
+    TRY(segments_multiply(t, r, r->gate_up, PACK_FORWARD, &r->in, &r->gate, calls));
+    tensor up = tensor_columns(r->gate, f, f);
+    swiglu(t->dtype, places, f, r->gate.data, up.data, 2 * f, r->act.data);
+    TRY(segments_multiply(t, r, r->down, PACK_FORWARD, &r->act, &r->out, calls));
     if (r->base != NULL)
-        vector_copy(t->dtype, r->rows * r->d, r->base->value.data, r->y->value.data);
+        rows_copy(&r->base->value, y);
     else
-        vector_zero(t->dtype, r->rows * r->d, r->y->value.data);
-    moe_combine(t->dtype, r->rows, r->d, r->k, r->place, r->routing.weight->value.data, r->e,
-                r->y->value.data);
+        vector_zero(t->dtype, rows * d, y->data);
+    moe_combine(t->dtype, rows, d, r->k, r->place, r->chosen.weight->value.data, r->out.data,
+                y->data);
     return STATUS_OK;
 }
 
-/* Gradients of places, alive only inside backward. */
-typedef struct place_gradients {
-    char *de, *da, *dh, *dxs;
-} place_gradients;
+/* -- backward -- */
 
-static status experts_back(tape *t, const experts_record *r, const place_gradients *g,
-                           const tensor *dy, const tensor *dweight, const tensor *dx) {
-    const packed_matrix *packed;
-    int64_t places = r->offset[r->n_expert];
-    size_t size = dtype_size(t->dtype);
-    moe_combine_backward(t->dtype, r->rows, places, r->d, r->k, r->source, r->place,
-                         r->routing.weight->value.data, r->e, dy->data, g->de, dweight->data);
-    TRY(param_packed(t->params, r->down, PACK_BACKWARD, op_product_type(t, r->down), &packed));
-    TRY(segments_product(t, r, packed, g->de, r->d, g->da, r->f));
-    TRY(segments_gradient(t, r, r->down, g->de, r->a));
-    vector_zero(t->dtype, places * 2 * r->f, g->dh);
-    swiglu_backward(t->dtype, places, r->f, r->h, r->h + (size_t)r->f * size, 2 * r->f, g->da,
-                    g->dh, g->dh + (size_t)r->f * size, 2 * r->f);
-    TRY(segments_gradient(t, r, r->gate_up, g->dh, r->xs));
-    if (dx->data == NULL) return STATUS_OK;
-    TRY(param_packed(t->params, r->gate_up, PACK_BACKWARD, op_product_type(t, r->gate_up), &packed));
-    TRY(segments_product(t, r, packed, g->dh, 2 * r->f, g->dxs, r->d));
-    moe_gather_backward(t->dtype, r->rows, r->d, r->k, r->place, g->dxs, dx->data);
+/* Gradients of places, and of what they come from. */
+typedef struct experts_gradient {
+    tensor dy, dx, dweight;
+    tensor out, act, gate, in;
+    gemm_call *calls;
+} experts_gradient;
+
+static status experts_back(tape *t, const experts_record *r, const experts_gradient *g) {
+    int64_t places = r->offset[r->n_expert], rows = g->dy.dim[0], d = g->dy.dim[1];
+    int64_t f = r->act.dim[1];
+    moe_combine_backward(t->dtype, rows, places, d, r->k, r->source, r->place,
+                         r->chosen.weight->value.data, r->out.data, g->dy.data, g->out.data,
+                         g->dweight.data);
+    TRY(segments_weight_gradient(t, r, r->down, &g->out, &r->act, g->calls));
+    TRY(segments_multiply(t, r, r->down, PACK_BACKWARD, &g->out, &g->act, g->calls));
+    vector_zero(t->dtype, places * 2 * f, g->gate.data);
+    tensor up = tensor_columns(r->gate, f, f), d_up = tensor_columns(g->gate, f, f);
+    swiglu_backward(t->dtype, places, f, r->gate.data, up.data, 2 * f, g->act.data, g->gate.data,
+                    d_up.data, 2 * f);
+    TRY(segments_weight_gradient(t, r, r->gate_up, &g->gate, &r->in, g->calls));
+    if (g->dx.data == NULL) return STATUS_OK;
+    TRY(segments_multiply(t, r, r->gate_up, PACK_BACKWARD, &g->gate, &g->in, g->calls));
+    moe_gather_backward(t->dtype, rows, d, r->k, r->place, g->in.data, g->dx.data);
     return STATUS_OK;
+}
+
+static tensor scratch(tape *t, const tensor *like) {
+    return tape_var(t, like->dim[0], like->dim[1], false)->value;
 }
 
 static void experts_backward(tape *t, void *context) {
     experts_record *r = context;
-    tensor dy = var_grad(t, r->y), dx = var_grad(t, r->x), dweight = var_grad(t, r->routing.weight);
-    tensor dbase = {0};
-    if (r->base != NULL) dbase = var_grad(t, r->base);
-    size_t size = dtype_size(t->dtype), mark = arena_mark(t->memory);
-    place_gradients g = {tape_alloc(t, (size_t)(r->capacity * r->d) * size),
-                         tape_alloc(t, (size_t)(r->capacity * r->f) * size),
-                         tape_alloc(t, (size_t)(r->capacity * 2 * r->f) * size),
-                         tape_alloc(t, (size_t)(r->capacity * r->d) * size)};
-    if (tape_runs(t)) {
-        if (dbase.data != NULL)
-            vector_accumulate(t->dtype, r->rows * r->d, dy.data, dbase.data);
-        tape_fail(t, experts_back(t, r, &g, &dy, &dweight, &dx));
+    experts_gradient g = {.dy = grad_arrived(t, r->y)};
+    if (g.dy.data != NULL) {
+        g.dx = var_grad(t, r->x);
+        g.dweight = var_grad(t, r->chosen.weight);
+        size_t mark = arena_mark(t->memory);
+        g.out = scratch(t, &r->out);
+        g.act = scratch(t, &r->act);
+        g.gate = scratch(t, &r->gate);
+        g.in = scratch(t, &r->in);
+        g.calls = calls_alloc(t, r);
+        if (tape_runs(t)) tape_fail(t, experts_back(t, r, &g));
+        arena_reset(t->memory, mark);
+        if (r->base != NULL) grad_pass(t, &g.dy, r->base);
     }
-    arena_reset(t->memory, mark);
     param_done(t, r->gate_up);
     param_done(t, r->down);
 }
 
-static bool buffers(tape *t, experts_record *r) {
-    size_t size = dtype_size(t->dtype);
+/* -- op -- */
+
+static bool experts_fit(tape *t, const var *x, const routing *chosen, const param *gate_up,
+                        const param *down, const var *base) {
+    if (!tape_ok(t) || (base != NULL && !op_same_shape(t, "experts", x, base))) return false;
+    int64_t d = x->value.dim[1];
+    if (gate_up->rank == 3 && down->rank == 3 && gate_up->dim[0] == down->dim[0] &&
+        gate_up->dim[1] == 2 * down->dim[2] && gate_up->dim[2] == d && down->dim[1] == d &&
+        chosen->weight->value.dim[0] == x->value.dim[0] && tensor_contiguous(&x->value))
+        return true;
+    op_shape_error(t, "experts", text("%s by %s and %s", tensor_shape_text(&x->value),
+                                      gate_up->name, down->name));
+    return false;
+}
+
+static void experts_alloc(tape *t, experts_record *r) {
+    int64_t rows = r->x->value.dim[0], d = r->x->value.dim[1], f = r->down->dim[2];
     r->offset = tape_alloc(t, (size_t)(r->n_expert + 1) * sizeof *r->offset);
     r->source = tape_alloc(t, (size_t)r->capacity * sizeof *r->source);
-    r->place = tape_alloc(t, (size_t)(r->rows * r->k) * sizeof *r->place);
-    r->xs = tape_alloc(t, (size_t)(r->capacity * r->d) * size);
-    r->h = tape_alloc(t, (size_t)(r->capacity * 2 * r->f) * size);
-    r->a = tape_alloc(t, (size_t)(r->capacity * r->f) * size);
-    r->e = tape_alloc(t, (size_t)(r->capacity * r->d) * size);
-    return tape_ok(t);
+    r->place = tape_alloc(t, (size_t)(rows * r->k) * sizeof *r->place);
+    r->in = tape_var(t, r->capacity, d, false)->value;
+    r->gate = tape_var(t, r->capacity, 2 * f, false)->value;
+    r->act = tape_var(t, r->capacity, f, false)->value;
+    r->out = tape_var(t, r->capacity, d, false)->value;
 }
 
 var *op_experts(tape *t, var *x, routing chosen, param *gate_up, param *down, var *base) {
-    if (!tape_ok(t)) return t->poison;
-    int64_t rows = x->value.dim[0], d = x->value.dim[1], f = down->dim[2];
-    if (gate_up->rank != 3 || down->rank != 3 || gate_up->dim[2] != d || gate_up->dim[1] != 2 * f ||
-        down->dim[1] != d || down->dim[0] != gate_up->dim[0] ||
-        chosen.weight->value.dim[0] != rows)
-        return op_shape_error(t, "experts", text("%s by %s and %s", tensor_shape_text(&x->value),
-                                                 gate_up->name, down->name));
-    if (base != NULL && !op_same_shape(t, "experts", x, base)) return t->poison;
-    var *y = tape_var(t, rows, d, true);
+    if (!experts_fit(t, x, &chosen, gate_up, down, base)) return t->poison;
+    int64_t rows = x->value.dim[0];
+    bool gradient = x->needs_grad || chosen.weight->needs_grad || gate_up->grad != NULL ||
+                    down->grad != NULL || (base != NULL && base->needs_grad);
+    var *y = tape_var(t, rows, x->value.dim[1], gradient);
     experts_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     int k = (int)chosen.weight->value.dim[1], n_expert = (int)gate_up->dim[0];
-    *r = (experts_record){.x = x, .base = base, .y = y, .routing = chosen, .gate_up = gate_up,
-                          .down = down, .k = k, .n_expert = n_expert, .rows = rows, .d = d, .f = f,
-                          .capacity = rows * k + 32 * (int64_t)n_expert};
-    if (!buffers(t, r)) return t->poison;
-    if (tape_runs(t)) {
-        moe_sort(rows, k, n_expert, chosen.ids, r->offset, r->source, r->place);
-        tape_fail(t, experts_forward(t, r));
-    }
+    *r = (experts_record){.x = x, .base = base, .y = y, .chosen = chosen, .gate_up = gate_up,
+                          .down = down, .k = k, .n_expert = n_expert,
+                          .capacity = rows * k + SEGMENT_ROWS * (int64_t)n_expert};
+    experts_alloc(t, r);
+    size_t mark = arena_mark(t->memory);
+    gemm_call *calls = calls_alloc(t, r);
+    if (tape_runs(t)) tape_fail(t, experts_forward(t, r, calls));
+    arena_reset(t->memory, mark);
     param_used(t, gate_up);
     param_used(t, down);
-    tape_push(t, "experts", experts_backward, r);
+    if (y->needs_grad) tape_push(t, "experts", experts_backward, r);
     return tape_ok(t) ? y : t->poison;
 }

@@ -1,4 +1,9 @@
-/* op_internal.h - shared by the op files. */
+/* op_internal.h - what the files of autograd/ share.
+ *
+ * An op reads like this: leave with poison if the tape has failed; check shapes; allocate the output
+ * and what backward needs; run kernels if tape_runs; count the parameters it used; push a record.
+ * Allocations come first and do not depend on values, so a dry tape takes the same memory.
+ */
 #ifndef FATHOM_AUTOGRAD_OP_INTERNAL_H
 #define FATHOM_AUTOGRAD_OP_INTERNAL_H
 
@@ -8,11 +13,39 @@
 /* Kernels are called only while this holds: no failure, not dry. */
 static inline bool tape_runs(const tape *t) { return tape_ok(t) && !t->options.dry; }
 
+/* -- shapes -- */
+
 /* Stores F_SHAPE with the op's name; returns poison. */
 var *op_shape_error(tape *t, const char *op, const char *what);
-/* Both live and of one shape; else stores the error. */
+/* No failure so far and both of one shape; else stores the error. */
 bool op_same_shape(tape *t, const char *op, const var *a, const var *b);
-/* Type of products with a weight of this kind on this tape. */
+
+/* -- gradients (tape.c) -- */
+
+/* The gradient that has arrived at an op's output; data NULL if nobody used it. */
+tensor grad_arrived(tape *t, var *y);
+/* Gradient of v for an op that adds to all of it: *fresh says that it holds nothing yet, not even
+ * zeros, and must be overwritten. */
+tensor grad_target(tape *t, var *v, bool *fresh);
+/* to's gradient += dy, which nobody reads afterwards: its memory is handed on if `to` has none. */
+void grad_pass(tape *t, const tensor *dy, var *to);
+
+/* -- rows with a leading dimension (op_basic.c) -- */
+
+tensor tensor_columns(tensor whole, int64_t first, int64_t n); /* data may be NULL */
+void rows_copy(const tensor *from, const tensor *to);
+void rows_add(const tensor *from, const tensor *to); /* to += from */
+
+/* -- products with a weight matrix (op_linear.c) -- */
+
+/* Type of products with w on this tape: bf16 if asked for, never for routers, never in f64. */
 gemm_type op_product_type(const tape *t, const param *w);
+/* y = x W^T */
+status linear_forward(tape *t, param *w, const tensor *x, const tensor *y) MUST_CHECK;
+/* dx += dy W, or dx = dy W if fresh */
+status linear_input_gradient(tape *t, param *w, const tensor *dy, const tensor *dx,
+                             bool fresh) MUST_CHECK;
+/* dW += dy^T x; nothing if w has no gradient */
+status linear_weight_gradient(tape *t, param *w, const tensor *dy, const tensor *x) MUST_CHECK;
 
 #endif

@@ -1,121 +1,120 @@
-/* op_loss.c - head and cross entropy in chunks of rows, with the gradient at once.
+/* op_loss.c - head and cross entropy in chunks of rows, with the gradients at once.
  *
- * [rows, vocab] never exists: a chunk's logits are made, turned into their gradient in place, and
- * used up for dX and dW before the next chunk. So the head's weight gradient is complete when the
- * forward ends; backward only adds the kept dX into x's gradient. Chunks hold CHUNK rows whatever
- * the thread count, and dW continues its chain from chunk to chunk.
+ * [rows, vocab] never exists: a chunk's logits are made, turned into their gradient in place and used
+ * up for dX and dW before the next chunk is made. At 129,280 ids a token's logits are half a megabyte
+ * (architecture notes 3.2). So x's gradient from the loss is complete when the forward ends, and the
+ * record only says when the head is done.
+ *
+ * Saved: nothing. A chunk has about CHUNK_LOGITS logits, in multiples of 32 rows, a function of the
+ * vocabulary alone: large enough that reading and writing dW [vocab, d] once per chunk is cheap. dW
+ * continues its chain from chunk to chunk, so chunking changes no bit; losses are summed in f64, rows
+ * ascending.
+ *
+ * Mind: inside checkpoint the first forward gives the losses and the second the gradients.
  */
 #include "autograd/op_internal.h"
 
-#include "base/pool.h"
-
 #include <inttypes.h>
 
-#define CHUNK 128
+#define CHUNK_LOGITS   (1 << 22)
+#define MOST_ROWS      1024
+#define FEWEST_ROWS    32
 
 typedef struct loss_record {
-    var *x;
     param *head;
-    void *dx;
 } loss_record;
 
-static void loss_backward(tape *t, void *context) {
+static void head_loss_backward(tape *t, void *context) {
     loss_record *r = context;
-    tensor dx = var_grad(t, r->x);
-    size_t size = dtype_size(t->dtype);
-    for (int64_t i = 0; tape_runs(t) && dx.data != NULL && i < dx.dim[0]; i++)
-        vector_accumulate(t->dtype, dx.dim[1], (char *)r->dx + (size_t)(i * dx.dim[1]) * size,
-                          (char *)dx.data + (size_t)(i * dx.stride[0]) * size);
     param_done(t, r->head);
 }
 
+/* One call of the op. */
 typedef struct loss_work {
     tape *t;
     const tensor *x;
+    tensor dx; /* data NULL: not wanted */
+    bool fresh, gradient;
     param *head;
-    const packed_matrix *forward, *backward;
     head_loss *loss;
-    void *logits; /* [CHUNK, vocab] */
-    double *each; /* [CHUNK] */
-    void *dx;     /* NULL: no gradient wanted */
+    tensor logits; /* [chunk, vocab] */
+    double *each;  /* [chunk] */
 } loss_work;
 
-static status chunk_gradient(const loss_work *w, int64_t first, int64_t rows) {
-    int64_t d = w->head->dim[1], vocab = w->head->dim[0];
-    size_t size = dtype_size(w->t->dtype);
-    gemm_type type = op_product_type(w->t, w->head);
-    char *x = (char *)w->x->data + (size_t)(first * w->x->stride[0]) * size;
-    TRY(gemm(&(gemm_call){.type = type, .m = rows, .n = d, .k = vocab, .a = w->logits,
-                          .a_stride_m = vocab, .a_stride_k = 1, .b = w->backward,
-                          .c = (char *)w->dx + (size_t)(first * d) * size, .ldc = d}));
-    if (w->head->grad == NULL) return STATUS_OK;
-    return gemm(&(gemm_call){.type = type, .m = vocab, .n = d, .k = rows, .a = w->logits,
-                             .a_stride_m = 1, .a_stride_k = vocab, .b_raw = x, .b_stride_n = 1,
-                             .b_stride_k = w->x->stride[0], .c = w->head->grad, .ldc = d,
-                             .accumulate = true});
+static int64_t chunk_rows(int64_t rows, int64_t vocab) {
+    int64_t n = CHUNK_LOGITS / vocab / FEWEST_ROWS * FEWEST_ROWS;
+    if (n < FEWEST_ROWS) n = FEWEST_ROWS;
+    if (n > MOST_ROWS) n = MOST_ROWS;
+    return n < rows ? n : rows;
 }
 
-static status chunk_run(const loss_work *w, int64_t first, int64_t rows) {
-    int64_t d = w->head->dim[1], vocab = w->head->dim[0];
+static void add_losses(const loss_work *w, int64_t first, int64_t n) {
     head_loss *loss = w->loss;
-    char *x = (char *)w->x->data + (size_t)(first * w->x->stride[0]) * dtype_size(w->t->dtype);
-    TRY(gemm(&(gemm_call){.type = op_product_type(w->t, w->head), .m = rows, .n = vocab, .k = d,
-                          .a = x, .a_stride_m = w->x->stride[0], .a_stride_k = 1, .b = w->forward,
-                          .c = w->logits, .ldc = vocab}));
-    cross_entropy(w->t->dtype, rows, vocab, w->logits, vocab, loss->target + first,
-                  w->dx != NULL ? loss->scale : 0, w->each);
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < n; i++) {
         if (loss->each != NULL) loss->each[first + i] = w->each[i];
         if (loss->target[first + i] < 0) continue;
         loss->sum += w->each[i];
         loss->counted++;
     }
-    return w->dx != NULL ? chunk_gradient(w, first, rows) : STATUS_OK;
+}
+
+static status run_chunk(const loss_work *w, int64_t first, int64_t n) {
+    tensor x = tensor_rows(w->x, first, n), logits = tensor_rows(&w->logits, 0, n);
+    TRY(linear_forward(w->t, w->head, &x, &logits));
+    cross_entropy(w->t->dtype, n, logits.dim[1], logits.data, logits.stride[0],
+                  w->loss->target + first, w->gradient ? w->loss->scale : 0, w->each);
+    if (!w->t->recomputing) add_losses(w, first, n);
+    if (!w->gradient) return STATUS_OK;
+    if (w->dx.data != NULL) {
+        tensor dx = tensor_rows(&w->dx, first, n);
+        TRY(linear_input_gradient(w->t, w->head, &logits, &dx, w->fresh));
+    }
+    return linear_weight_gradient(w->t, w->head, &logits, &x);
 }
 
 static status targets_check(const head_loss *loss, int64_t rows, int64_t vocab) {
     for (int64_t i = 0; i < rows; i++)
         if (loss->target[i] < -1 || loss->target[i] >= vocab)
-            return FAIL(F_TOKEN_RANGE, text("target id %d", loss->target[i]),
-                        text("row %" PRId64 " of the batch", i),
-                        text("the vocabulary has %" PRId64 " ids", vocab),
-                        "use the tokenizer that belongs to this model");
+            return FAIL(F_TOKEN_RANGE,
+                        text("target id %" PRId32 " is not in the vocabulary", loss->target[i]),
+                        text("token %" PRId64 " of the batch", i),
+                        text("the head has rows for ids 0 to %" PRId64 "; -1 masks a token",
+                             vocab - 1),
+                        "use the tokenizer and data this model was made for");
+    return STATUS_OK;
+}
+
+static status run_chunks(const loss_work *w, int64_t rows) {
+    TRY(targets_check(w->loss, rows, w->head->dim[0]));
+    int64_t step = w->logits.dim[0];
+    for (int64_t first = 0; first < rows; first += step)
+        TRY(run_chunk(w, first, rows - first < step ? rows - first : step));
     return STATUS_OK;
 }
 
 void op_head_loss(tape *t, var *x, param *head, head_loss *loss) {
-    loss->sum = 0;
-    loss->counted = 0;
+    int64_t rows = x->value.dim[0], vocab = head->dim[0], chunk = chunk_rows(rows, vocab);
+    if (!t->recomputing) loss->sum = 0, loss->counted = 0;
     if (!tape_ok(t)) return;
-    int64_t rows = x->value.dim[0], vocab = head->dim[0];
-    if (x->value.dim[1] != head->dim[1]) {
-        op_shape_error(t, "head_loss", text("%s by %s", tensor_shape_text(&x->value), head->name));
+    if (head->rank != 2 || x->value.dim[1] != head->dim[1]) {
+        op_shape_error(t, "head_loss",
+                       text("%s by %s [%" PRId64 ", %" PRId64 "]", tensor_shape_text(&x->value),
+                            head->name, vocab, head->dim[1]));
         return;
     }
-    bool gradient = t->options.recording && loss->scale != 0;
+    loss_work w = {.t = t, .x = &x->value, .head = head, .loss = loss};
+    w.gradient = tape_records(t) && loss->scale != 0 && (x->needs_grad || head->grad != NULL);
+    if (w.gradient && x->needs_grad) w.dx = grad_target(t, x, &w.fresh);
     loss_record *r = tape_alloc(t, sizeof *r);
-    size_t size = dtype_size(t->dtype);
-    void *dx = gradient ? tape_alloc(t, (size_t)(rows * head->dim[1]) * size) : NULL;
-    if (r == NULL || !tape_ok(t)) return;
-    *r = (loss_record){x, head, dx};
+    if (r == NULL) return;
+    r->head = head;
     size_t mark = arena_mark(t->memory); /* the chunk's arrays go when the op ends */
-    int64_t chunk = rows < CHUNK ? rows : CHUNK;
-    loss_work w = {.t = t, .x = &x->value, .head = head, .loss = loss, .dx = dx};
-    w.logits = tape_alloc(t, (size_t)(chunk * vocab) * size);
+    const var *logits = tape_var(t, chunk, vocab, false);
+    w.logits = logits->value;
     w.each = tape_alloc(t, (size_t)chunk * sizeof *w.each);
-    status s = STATUS_OK;
-    if (tape_runs(t)) {
-        gemm_type type = op_product_type(t, head);
-        s = targets_check(loss, rows, vocab);
-        if (s == STATUS_OK) s = param_packed(t->params, head, PACK_FORWARD, type, &w.forward);
-        if (s == STATUS_OK && gradient)
-            s = param_packed(t->params, head, PACK_BACKWARD, type, &w.backward);
-        for (int64_t i = 0; i < rows && s == STATUS_OK; i += CHUNK)
-            s = chunk_run(&w, i, rows - i < CHUNK ? rows - i : CHUNK);
-    }
+    if (tape_runs(t) && rows > 0) tape_fail(t, run_chunks(&w, rows));
     arena_reset(t->memory, mark);
-    tape_fail(t, s);
-    if (!gradient) return;
+    if (loss->scale == 0) return; /* used by nobody */
     param_used(t, head);
-    tape_push(t, "head_loss", loss_backward, r);
+    if (w.gradient) tape_push(t, "head_loss", head_loss_backward, r);
 }

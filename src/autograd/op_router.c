@@ -1,210 +1,264 @@
-/* op_router.c - scores, choice, weights and the sequence-wise balance loss of a routed layer.
+/* op_router.c - scores, choice, weights and balance loss of a routed layer.
  *
- *     z = W x;  s = sigmoid(z) or softmax(z);  chosen = top-k of s + b;  g = c s / (sum chosen s)
+ *     z = W x;  s = sigmoid(z) or softmax(z);  chosen = the K largest of s + b
+ *     g_i = c s_i / (sum of chosen s + 1e-20)  for chosen i   (without normalise: c s_i)
  *
- * (DeepSeek-V3, arXiv 2412.19437, 2.1.2.) The choice is a recorded input (tape_choice): it has no
- * gradient, nor has the bias b; gradients flow through the chosen s, their normaliser and the balance
- * loss L = alpha sum_i f_i P_i, per sequence, f_i = E / (K T) count_i, P_i = mean_t s_it / sum_j s_jt.
- * Per-row arithmetic is f64 whatever the tape's type, in plain loops: E is small.
+ * DeepSeek-V3 (arXiv 2412.19437, 2.1.2); architecture notes 1.5. The choice is a recorded input
+ * (tape_choice), so it has no gradient, nor has the bias b: gradients flow through the chosen scores
+ * and their normaliser. The sequence-wise balance loss adds, for each sequence of T tokens,
+ *
+ *     L = alpha sum_i f_i P_i,  f_i = E / (K T) * times i was chosen,  P_i = mean_t s_it / sum_j s_jt
+ *
+ * whose gradient flows through P alone.
+ *
+ * Saved: scores [rows, E], the choice, f. Products are in full precision whatever the tape says; the
+ * arithmetic of a row is f64 in plain loops over E, rounded once, the same in every tier.
  */
 #include "autograd/op_internal.h"
 
 #include <inttypes.h>
 #include <string.h>
 
+#define TINY 1e-20 /* keeps a row of zero scores finite */
+
 typedef struct router_record {
     var *x, *weight;
     param *router;
     router_options o;
-    const int32_t *ids;
-    void *score; /* [rows, E] */
-    const int64_t *start;
-    int n_sequences;
-    double *share; /* [n_sequences, E] f_i, NULL without balance loss */
+    token_layout layout;
+    const int32_t *ids; /* [rows, K] */
+    tensor score;       /* [rows, E] */
+    double *share;      /* [n_sequences, E] f_i; NULL without balance loss */
 } router_record;
 
-static double get(const tape *t, const void *x, int64_t i) {
-    return t->dtype == DTYPE_F64 ? ((const double *)x)[i] : (double)((const float *)x)[i];
-}
-static void put(const tape *t, void *x, int64_t i, double value) {
-    if (t->dtype == DTYPE_F64)
-        ((double *)x)[i] = value;
-    else
-        ((float *)x)[i] = (float)value;
+/* -- rows as f64 -- */
+
+static void load_row(const tensor *x, int64_t row, double *to) {
+    int64_t n = x->dim[1], at = row * x->stride[0];
+    for (int64_t i = 0; i < n; i++)
+        to[i] = x->dtype == DTYPE_F64 ? ((const double *)x->data)[at + i]
+                                      : (double)((const float *)x->data)[at + i];
 }
 
-static double chosen_sum(const tape *t, const router_record *r, int64_t row) {
+static void store_row(const tensor *x, int64_t row, const double *from) {
+    int64_t n = x->dim[1], at = row * x->stride[0];
+    for (int64_t i = 0; i < n; i++)
+        if (x->dtype == DTYPE_F64)
+            ((double *)x->data)[at + i] = from[i];
+        else
+            ((float *)x->data)[at + i] = (float)from[i];
+}
+
+static double sum_of(int n, const double *x) {
     double sum = 0;
-    for (int j = 0; j < r->o.n_used; j++)
-        sum += get(t, r->score, row * r->o.n_expert + r->ids[row * r->o.n_used + j]);
-    return sum + 1e-20;
-}
-
-static void weights_fill(const tape *t, const router_record *r, int64_t rows) {
-    for (int64_t i = 0; i < rows; i++) {
-        double factor = r->o.scale / (r->o.normalise ? chosen_sum(t, r, i) : 1.0);
-        for (int j = 0; j < r->o.n_used; j++) {
-            int64_t at = i * r->o.n_used + j;
-            put(t, r->weight->value.data, at,
-                factor * get(t, r->score, i * r->o.n_expert + r->ids[at]));
-        }
-    }
-}
-
-static double score_sum(const tape *t, const router_record *r, int64_t row) {
-    double sum = 0;
-    for (int e = 0; e < r->o.n_expert; e++) sum += get(t, r->score, row * r->o.n_expert + e);
+    for (int i = 0; i < n; i++) sum += x[i];
     return sum;
 }
 
-/* Fills f and returns alpha sum f P over all sequences. */
-static double balance_loss(const tape *t, const router_record *r) {
-    int n = r->o.n_expert;
-    double loss = 0;
-    for (int q = 0; q < r->n_sequences; q++) {
-        int64_t length = r->start[q + 1] - r->start[q];
-        double *f = r->share + (int64_t)q * n;
-        memset(f, 0, (size_t)n * sizeof *f);
-        if (length == 0) continue;
-        double one = (double)n / ((double)r->o.n_used * (double)length);
-        for (int64_t i = r->start[q] * r->o.n_used; i < r->start[q + 1] * r->o.n_used; i++)
-            f[r->ids[i]] += 1;
-        for (int e = 0; e < n; e++) f[e] *= one;
-        for (int64_t i = r->start[q]; i < r->start[q + 1]; i++) {
-            double sum = score_sum(t, r, i), dot = 0;
-            for (int e = 0; e < n; e++) dot += f[e] * get(t, r->score, i * n + e);
-            loss += dot / sum / (double)length;
-        }
+static double dot_of(int n, const double *a, const double *b) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* Scratch rows of one call: scores and their gradient [E], weights and theirs [K]. */
+typedef struct row_space {
+    double *s, *ds, *g, *dg;
+} row_space;
+
+static row_space rows_alloc(tape *t, const router_options *o) {
+    size_t n = (size_t)o->n_expert, k = (size_t)o->n_used;
+    row_space r = {0};
+    double *all = tape_alloc(t, 2 * (n + k) * sizeof *all);
+    if (all != NULL) r = (row_space){all, all + n, all + 2 * n, all + 2 * n + k};
+    return r;
+}
+
+/* -- forward -- */
+
+static double normaliser(const router_options *o, const int32_t *ids, const double *s) {
+    double sum = 0;
+    if (!o->normalise) return 1;
+    for (int j = 0; j < o->n_used; j++) sum += s[ids[j]];
+    return sum + TINY;
+}
+
+static void fill_weights(const router_record *r, const row_space *w) {
+    const router_options *o = &r->o;
+    for (int64_t i = 0; i < r->layout.n; i++) {
+        const int32_t *ids = r->ids + i * o->n_used;
+        load_row(&r->score, i, w->s);
+        double factor = o->scale / normaliser(o, ids, w->s);
+        for (int j = 0; j < o->n_used; j++) w->g[j] = factor * w->s[ids[j]];
+        store_row(&r->weight->value, i, w->g);
     }
+}
+
+/* Fills f of one sequence and returns sum f P. */
+static double balance_sequence(const router_record *r, int sequence, const row_space *w) {
+    int n = r->o.n_expert, k = r->o.n_used;
+    int64_t from = r->layout.start[sequence], to = r->layout.start[sequence + 1];
+    double *f = r->share + (int64_t)sequence * n, loss = 0;
+    memset(f, 0, (size_t)n * sizeof *f);
+    for (int64_t i = from * k; i < to * k; i++) f[r->ids[i]] += 1;
+    for (int e = 0; e < n; e++) f[e] *= (double)n / ((double)k * (double)(to - from));
+    for (int64_t i = from; i < to; i++) {
+        load_row(&r->score, i, w->s);
+        loss += dot_of(n, f, w->s) / (sum_of(n, w->s) + TINY);
+    }
+    return to > from ? loss / (double)(to - from) : 0;
+}
+
+static double balance_loss(const router_record *r, const row_space *w) {
+    double loss = 0;
+    if (r->share == NULL) return 0;
+    for (int i = 0; i < r->layout.n_sequences; i++) loss += balance_sequence(r, i, w);
     return r->o.balance_alpha * loss;
 }
 
-/* ds of one row from the weights' gradient. */
-static void weight_back(const tape *t, const router_record *r, int64_t row, const void *dweight,
-                        double *ds) {
-    int k = r->o.n_used;
-    const int32_t *ids = r->ids + row * k;
-    double sum = r->o.normalise ? chosen_sum(t, r, row) : 1.0, dot = 0;
-    for (int j = 0; j < k && r->o.normalise; j++)
-        dot += get(t, dweight, row * k + j) * get(t, r->score, row * r->o.n_expert + ids[j]);
-    for (int j = 0; j < k; j++)
-        ds[ids[j]] += r->o.scale * (get(t, dweight, row * k + j) - dot / sum) / sum;
+static status fill_scores(tape *t, const router_record *r) {
+    const tensor *s = &r->score;
+    TRY(linear_forward(t, r->router, &r->x->value, s));
+    if (r->o.score == SCORE_SIGMOID)
+        sigmoid(t->dtype, tensor_count(s), s->data, s->data);
+    else
+        softmax_rows(t->dtype, s->dim[0], s->dim[1], s->data, s->stride[0]);
+    return STATUS_OK;
 }
 
-static void balance_back(const tape *t, const router_record *r, int64_t row, int q, double *ds) {
-    int n = r->o.n_expert;
-    const double *f = r->share + (int64_t)q * n;
-    double factor = r->o.balance_alpha * r->o.balance_scale / (double)(r->start[q + 1] - r->start[q]);
-    double sum = score_sum(t, r, row), dot = 0;
-    for (int e = 0; e < n; e++) dot += f[e] * get(t, r->score, row * n + e);
-    for (int e = 0; e < n; e++) ds[e] += factor * (f[e] - dot / sum) / sum;
+static status replayed_check(const router_record *r) {
+    int64_t n = r->layout.n * r->o.n_used;
+    for (int64_t i = 0; i < n; i++)
+        if (r->ids[i] < 0 || r->ids[i] >= r->o.n_expert)
+            return FAIL(F_SHAPE, text("expert %" PRId32 " of %d", r->ids[i], r->o.n_expert),
+                        text("routing choice %d, place %" PRId64, r->o.choice, i),
+                        "the lent choices are not those of this model",
+                        "lend choices recorded for this batch, or none");
+    return STATUS_OK;
 }
 
-/* dz of one row from ds, through sigmoid or softmax. */
-static void score_back(const tape *t, const router_record *r, int64_t row, const double *ds,
-                       void *dz) {
-    int n = r->o.n_expert;
-    double dot = 0;
-    for (int e = 0; e < n && r->o.score == SCORE_SOFTMAX; e++)
-        dot += ds[e] * get(t, r->score, row * n + e);
-    for (int e = 0; e < n; e++) {
-        double s = get(t, r->score, row * n + e);
-        double slope = r->o.score == SCORE_SOFTMAX ? s * (ds[e] - dot) : ds[e] * s * (1 - s);
-        put(t, dz, row * n + e, slope);
+static status choose(tape *t, const router_record *r, const param *bias, int32_t *ids,
+                     bool filled) {
+    const router_options *o = &r->o;
+    if (filled) return replayed_check(r);
+    router_top_k(t->dtype, r->layout.n, o->n_expert, o->n_used, o->n_group, o->topk_group,
+                 r->score.data, bias != NULL ? bias->master : NULL, ids);
+    tape_choice_filled(t, o->choice);
+    return STATUS_OK;
+}
+
+static status router_forward(tape *t, const router_record *r, const param *bias, int32_t *ids,
+                             bool filled, const row_space *w) {
+    const router_options *o = &r->o;
+    TRY(fill_scores(t, r));
+    TRY(choose(t, r, bias, ids, filled));
+    fill_weights(r, w);
+    double loss = balance_loss(r, w);
+    if (t->recomputing) return STATUS_OK; /* told in the first forward */
+    if (o->balance_loss != NULL) *o->balance_loss += loss;
+    for (int64_t i = 0; o->counts != NULL && i < r->layout.n * o->n_used; i++) o->counts[ids[i]]++;
+    return STATUS_OK;
+}
+
+/* -- backward -- */
+
+/* ds += gradient through the weights of one row. */
+static void weights_back(const router_options *o, const int32_t *ids, const row_space *w) {
+    double sum = normaliser(o, ids, w->s), mean = 0;
+    for (int j = 0; j < o->n_used && o->normalise; j++) mean += w->dg[j] * w->s[ids[j]] / sum;
+    for (int j = 0; j < o->n_used; j++) w->ds[ids[j]] += o->scale * (w->dg[j] - mean) / sum;
+}
+
+/* ds += gradient of the balance loss, for a row of a sequence of `length` tokens. */
+static void balance_back(const router_options *o, const double *f, int64_t length,
+                         const row_space *w) {
+    int n = o->n_expert;
+    double sum = sum_of(n, w->s) + TINY, mean = dot_of(n, f, w->s) / sum;
+    double factor = o->balance_alpha * o->balance_scale / (double)length / sum;
+    for (int e = 0; e < n; e++) w->ds[e] += factor * (f[e] - mean);
+}
+
+/* ds becomes dz. */
+static void scores_back(const router_options *o, const row_space *w) {
+    int n = o->n_expert;
+    double mean = o->score == SCORE_SOFTMAX ? dot_of(n, w->ds, w->s) : 0;
+    for (int e = 0; e < n; e++)
+        w->ds[e] = o->score == SCORE_SOFTMAX ? w->s[e] * (w->ds[e] - mean)
+                                             : w->ds[e] * w->s[e] * (1 - w->s[e]);
+}
+
+static void logits_gradient(const router_record *r, const tensor *dweight, const tensor *dz,
+                            const row_space *w) {
+    const router_options *o = &r->o;
+    for (int q = 0; q < r->layout.n_sequences; q++) {
+        int64_t from = r->layout.start[q], to = r->layout.start[q + 1];
+        for (int64_t i = from; i < to; i++) {
+            memset(w->ds, 0, (size_t)o->n_expert * sizeof *w->ds);
+            load_row(&r->score, i, w->s);
+            if (dweight->data != NULL) {
+                load_row(dweight, i, w->dg);
+                weights_back(o, r->ids + i * o->n_used, w);
+            }
+            if (r->share != NULL) balance_back(o, r->share + (int64_t)q * o->n_expert, to - from, w);
+            scores_back(o, w);
+            store_row(dz, i, w->ds);
+        }
     }
 }
 
-static status products_back(tape *t, const router_record *r, const tensor *dx, const void *dz) {
-    int64_t n = r->o.n_expert, rows = r->x->value.dim[0], d = r->router->dim[1];
-    gemm_type type = op_product_type(t, r->router);
-    if (dx->data != NULL) {
-        const packed_matrix *w;
-        TRY(param_packed(t->params, r->router, PACK_BACKWARD, type, &w));
-        TRY(gemm(&(gemm_call){.type = type, .m = rows, .n = d, .k = n, .a = dz, .a_stride_m = n,
-                              .a_stride_k = 1, .b = w, .c = dx->data, .ldc = dx->stride[0],
-                              .accumulate = true}));
-    }
-    if (r->router->grad == NULL) return STATUS_OK;
-    return gemm(&(gemm_call){.type = type, .m = n, .n = d, .k = rows, .a = dz, .a_stride_m = 1,
-                             .a_stride_k = n, .b_raw = r->x->value.data, .b_stride_n = 1,
-                             .b_stride_k = r->x->value.stride[0], .c = r->router->grad, .ldc = d,
-                             .accumulate = true});
+static status router_products(tape *t, const router_record *r, const tensor *dz, const tensor *dx,
+                              bool fresh) {
+    if (dx->data != NULL) TRY(linear_input_gradient(t, r->router, dz, dx, fresh));
+    return linear_weight_gradient(t, r->router, dz, &r->x->value);
 }
 
 static void router_backward(tape *t, void *context) {
     router_record *r = context;
-    tensor dweight = var_grad(t, r->weight), dx = var_grad(t, r->x);
-    int n = r->o.n_expert;
+    bool fresh = false;
+    tensor dweight = grad_arrived(t, r->weight), dx = grad_target(t, r->x, &fresh);
     size_t mark = arena_mark(t->memory);
-    void *dz = tape_alloc(t, (size_t)(r->x->value.dim[0] * n) * dtype_size(t->dtype));
-    double *ds = tape_alloc(t, (size_t)n * sizeof *ds);
+    const var *dz = tape_var(t, r->layout.n, r->o.n_expert, false);
+    row_space w = rows_alloc(t, &r->o);
     if (tape_runs(t)) {
-        for (int q = 0; q < r->n_sequences; q++)
-            for (int64_t i = r->start[q]; i < r->start[q + 1]; i++) {
-                memset(ds, 0, (size_t)n * sizeof *ds);
-                weight_back(t, r, i, dweight.data, ds);
-                if (r->share != NULL) balance_back(t, r, i, q, ds);
-                score_back(t, r, i, ds, dz);
-            }
-        tape_fail(t, products_back(t, r, &dx, dz));
+        logits_gradient(r, &dweight, &dz->value, &w);
+        tape_fail(t, router_products(t, r, &dz->value, &dx, fresh));
     }
     arena_reset(t->memory, mark);
     param_done(t, r->router);
 }
 
-static status scores_fill(tape *t, const router_record *r) {
-    int64_t n = r->o.n_expert, rows = r->x->value.dim[0];
-    const packed_matrix *w;
-    gemm_type type = op_product_type(t, r->router);
-    TRY(param_packed(t->params, r->router, PACK_FORWARD, type, &w));
-    TRY(gemm(&(gemm_call){.type = type, .m = rows, .n = n, .k = r->router->dim[1],
-                          .a = r->x->value.data, .a_stride_m = r->x->value.stride[0],
-                          .a_stride_k = 1, .b = w, .c = r->score, .ldc = n}));
-    if (r->o.score == SCORE_SIGMOID)
-        sigmoid(t->dtype, rows * n, r->score, r->score);
-    else
-        softmax_rows(t->dtype, rows, n, r->score, n);
-    return STATUS_OK;
+/* -- op -- */
+
+static bool router_fits(tape *t, const var *x, const param *router, const token_layout *layout,
+                        const router_options *o) {
+    if (!tape_ok(t)) return false;
+    if (router->rank == 2 && router->dim[0] == o->n_expert && router->dim[1] == x->value.dim[1] &&
+        x->value.dim[0] == layout->n && o->n_used > 0 && o->n_used <= o->n_expert)
+        return true;
+    op_shape_error(t, "router", text("%s for %d of %d experts by %s", tensor_shape_text(&x->value),
+                                     o->n_used, o->n_expert, router->name));
+    return false;
 }
 
 routing op_router(tape *t, var *x, param *router, param *bias, const token_layout *layout,
                   const router_options *o) {
-    routing none = {NULL, t->poison};
-    if (!tape_ok(t)) return none;
-    int64_t rows = x->value.dim[0];
-    if (router->dim[0] != o->n_expert || router->dim[1] != x->value.dim[1] || rows != layout->n ||
-        o->n_used > o->n_expert) {
-        op_shape_error(t, "router", text("%s for %d of %d experts by %s",
-                                         tensor_shape_text(&x->value), o->n_used, o->n_expert,
-                                         router->name));
-        return none;
-    }
-    bool filled;
-    int32_t *ids = tape_choice(t, o->choice, rows * o->n_used, &filled);
+    const routing none = {NULL, t->poison};
+    bool filled, balance = o->balance_alpha != 0;
+    if (!router_fits(t, x, router, layout, o)) return none;
+    int32_t *ids = tape_choice(t, o->choice, layout->n * o->n_used, &filled);
     router_record *r = tape_alloc(t, sizeof *r);
-    var *weight = tape_var(t, rows, o->n_used, true);
-    void *score = tape_alloc(t, (size_t)(rows * o->n_expert) * dtype_size(t->dtype));
-    bool balance = o->balance_alpha != 0;
-    double *share =
-        balance ? tape_alloc(t, (size_t)layout->n_sequences * (size_t)o->n_expert * sizeof *share)
-                : NULL;
-    if (ids == NULL || !tape_ok(t)) return none;
-    *r = (router_record){x, weight, router, *o, ids, score, layout->start, layout->n_sequences, share};
-    if (tape_runs(t)) {
-        tape_fail(t, scores_fill(t, r));
-        if (!tape_ok(t)) return none;
-        if (!filled) {
-            router_top_k(t->dtype, rows, o->n_expert, o->n_used, o->n_group, o->topk_group, score,
-                         bias != NULL ? bias->master : NULL, ids);
-            tape_choice_filled(t, o->choice);
-        }
-        if (!t->recomputing && o->counts != NULL)
-            for (int64_t i = 0; i < rows * o->n_used; i++) o->counts[ids[i]]++;
-        weights_fill(t, r, rows);
-        double loss = balance ? balance_loss(t, r) : 0;
-        if (!t->recomputing && o->balance_loss != NULL) *o->balance_loss += loss;
-    }
+    bool gradient = x->needs_grad || router->grad != NULL;
+    var *weight = tape_var(t, layout->n, o->n_used, gradient);
+    const var *score = tape_var(t, layout->n, o->n_expert, false);
+    size_t share = (size_t)layout->n_sequences * (size_t)o->n_expert * sizeof(double);
+    double *f = balance ? tape_alloc(t, share) : NULL;
+    if (!tape_ok(t)) return none;
+    *r = (router_record){x, weight, router, *o, *layout, ids, score->value, f};
+    size_t mark = arena_mark(t->memory);
+    row_space w = rows_alloc(t, o);
+    if (tape_runs(t)) tape_fail(t, router_forward(t, r, bias, ids, filled, &w));
+    arena_reset(t->memory, mark);
     param_used(t, router);
-    tape_push(t, "router", router_backward, r);
-    return (routing){ids, weight};
+    if (weight->needs_grad) tape_push(t, "router", router_backward, r);
+    return tape_ok(t) ? (routing){ids, weight} : none;
 }

@@ -1,4 +1,20 @@
-/* param.c - parameter sets: description, memory, initialisation, packed copies. */
+/* param.c - parameter sets: description, memory, initialisation, packed copies.
+ *
+ * A set is described first (names and shapes, enough to count any size of model), then given memory
+ * once. Masters and gradients have one layout: parameter after parameter in registration order.
+ *
+ * Initial values are a function of (seed, parameter name, element): the stream of a parameter is
+ * keyed by a hash of its name, so adding a layer moves no other parameter. They are rounded to f32
+ * in f64 sets too, which therefore hold the same model.
+ *
+ * Packed copies live in an arena that is reserved for the worst case (each matrix in both directions,
+ * in its widest type and in bf16) and touched only as far as used. Asking for another type than the
+ * last one packs again, into the same memory where it fits: evaluation in f32 beside training in bf16
+ * takes two rooms per matrix, however often they alternate.
+ *
+ * Mind: addresses of parameters are stable; `packed` arrays are valid until the set is cleared, their
+ * contents until the next param_packed of another type or version.
+ */
 #include "autograd/param.h"
 
 #include "base/checked.h"
@@ -7,8 +23,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define NAMES_LIMIT  ((size_t)1 << 30)
-#define MAX_PARAMS   (1 << 20)
+#define NAMES_LIMIT ((size_t)1 << 30) /* address space, not memory */
+#define ALIGNMENT   64                /* of arena blocks (memory.h) */
+
+/* -- life -- */
 
 status param_set_init(param_set *s, dtype real) {
     memset(s, 0, sizeof *s);
@@ -20,12 +38,16 @@ void param_set_clear(param_set *s) {
     arena_clear(&s->names);
     arena_clear(&s->memory);
     arena_clear(&s->packs);
+    arena_clear(&s->constants);
     mem_free(s->all);
     memset(s, 0, sizeof *s);
 }
 
+/* -- description -- */
+
 static status remember(param_set *s, param *p) {
-    if ((s->n & (s->n - 1)) == 0) { /* room is a power of two */
+    bool full = s->n == 0 || (s->n & (s->n - 1)) == 0; /* room is the next power of two */
+    if (full) {
         param **grown = mem_resize(s->all, s->n > 0 ? (size_t)s->n * 2 : 1, sizeof *grown);
         if (grown == NULL) return STATUS_MEMORY;
         s->all = grown;
@@ -34,85 +56,54 @@ static status remember(param_set *s, param *p) {
     return STATUS_OK;
 }
 
-param *param_add(param_set *s, param_kind kind, const char *name, int rank, const int64_t *dims,
-                 double init_std) {
-    param *p = arena_zalloc(&s->names, sizeof *p);
-    if (p == NULL) return NULL;
-    p->name = arena_strdup(&s->names, name);
-    p->kind = kind;
+static status set_dims(param *p, int64_t total, int rank, const int64_t *dims) {
+    int64_t end;
     p->rank = rank;
-    p->init_std = init_std;
     p->count = 1;
     for (int i = 0; i < 3; i++) {
         p->dim[i] = i < rank ? dims[i] : 1;
-        if (p->dim[i] >= 0 && int64_mul(&p->count, p->count, p->dim[i])) continue;
-        status ignored = FAIL(F_OVERFLOW, text("parameter %s is too large", name), name,
-                              text("dimension %d is %" PRId64, i, p->dim[i]),
-                              "check the numbers of the model configuration");
-        (void)ignored;
-        return NULL;
+        if (p->dim[i] < 1 || !int64_mul(&p->count, p->count, p->dim[i]))
+            return FAIL(F_OVERFLOW, text("parameter %s is too large or empty", p->name),
+                        text("dimension %d is %" PRId64, i, p->dim[i]),
+                        "its number of elements is no positive 64-bit number",
+                        "check the numbers of the model configuration");
     }
+    if (!int64_add(&end, total, p->count))
+        return FAIL(F_OVERFLOW, "the model has too many parameters", p->name,
+                    "their number does not fit 64 bits",
+                    "check the numbers of the model configuration");
+    return STATUS_OK;
+}
+
+param *param_add(param_set *s, param_kind kind, const char *name, int rank, const int64_t *dims,
+                 double init_std) {
+    param *p = arena_zalloc(&s->names, sizeof *p);
+    char *copy = arena_strdup(&s->names, name);
+    if (p == NULL || copy == NULL) return NULL;
+    p->name = copy;
+    p->kind = kind;
+    p->init_std = init_std;
     p->offset = s->count;
     p->version = 1;
-    if (p->name == NULL || s->n >= MAX_PARAMS || remember(s, p) != STATUS_OK) return NULL;
+    if (set_dims(p, s->count, rank, dims) != STATUS_OK || remember(s, p) != STATUS_OK) return NULL;
     s->count += p->count;
     return p;
 }
 
 status param_add_view(param_set *s, param *p, const char *hf_name, int64_t first_row,
                       int64_t rows) {
-    param_view *grown = arena_alloc(&s->names, (size_t)(p->n_views + 1) * sizeof *grown);
+    bool full = p->n_views == 0 || (p->n_views & (p->n_views - 1)) == 0;
     char *name = arena_strdup(&s->names, hf_name);
-    if (grown == NULL || name == NULL) return STATUS_MEMORY;
-    if (p->n_views > 0) memcpy(grown, p->views, (size_t)p->n_views * sizeof *grown);
-    grown[p->n_views] = (param_view){name, first_row, rows};
-    p->views = grown;
-    p->n_views++;
-    return STATUS_OK;
-}
-
-status param_set_allocate(param_set *s) {
-    size_t size = dtype_size(s->dtype), bytes;
-    if (!size_mul(&bytes, (size_t)s->count, size))
-        return FAIL(F_OVERFLOW, text("%" PRId64 " parameters", s->count), "parameters",
-                    "their bytes do not fit the address space", "choose a smaller model");
-    TRY(arena_init(&s->memory, "parameters", bytes + 64));
-    s->master = arena_alloc(&s->memory, bytes); /* fresh pages are zero */
-    if (s->master == NULL) return STATUS_MEMORY;
-    for (int i = 0; i < s->n; i++)
-        s->all[i]->master = (char *)s->master + (size_t)s->all[i]->offset * size;
-    return STATUS_OK;
-}
-
-static uint64_t name_hash(const char *name) { /* FNV-1a, 64 bits */
-    uint64_t h = 0xCBF29CE484222325u;
-    for (; *name != '\0'; name++) h = (h ^ (uint8_t)*name) * 0x100000001B3u;
-    return h;
-}
-
-static void param_initialise(const param_set *s, param *p, uint64_t seed) {
-    rng r = rng_at(seed ^ name_hash(p->name), RNG_INIT, 0);
-    bool ones = p->kind == PARAM_VECTOR && p->init_std == 0;
-    for (int64_t i = 0; i < p->count; i++) {
-        double value = ones ? 1.0 : p->init_std > 0 ? p->init_std * rng_normal(r, (uint64_t)i) : 0.0;
-        if (s->dtype == DTYPE_F64)
-            ((double *)p->master)[i] = (double)(float)value; /* the f32 model, exactly */
-        else
-            ((float *)p->master)[i] = (float)value;
+    if (name == NULL) return STATUS_MEMORY;
+    if (full) {
+        size_t room = p->n_views > 0 ? (size_t)p->n_views * 2 : 1;
+        param_view *grown = arena_alloc(&s->names, room * sizeof *grown);
+        if (grown == NULL) return STATUS_MEMORY;
+        if (p->n_views > 0) memcpy(grown, p->views, (size_t)p->n_views * sizeof *grown);
+        p->views = grown;
     }
-    param_changed(p);
-}
-
-void param_set_initialise(param_set *s, uint64_t seed) {
-    for (int i = 0; i < s->n; i++) param_initialise(s, s->all[i], seed);
-}
-
-void param_set_gradients(param_set *s, void *buffer) {
-    s->grad = buffer;
-    for (int i = 0; i < s->n; i++)
-        s->all[i]->grad = buffer == NULL
-                              ? NULL
-                              : (char *)buffer + (size_t)s->all[i]->offset * dtype_size(s->dtype);
+    p->views[p->n_views++] = (param_view){name, first_row, rows};
+    return STATUS_OK;
 }
 
 param *param_find(const param_set *s, const char *name) {
@@ -121,56 +112,133 @@ param *param_find(const param_set *s, const char *name) {
     return NULL;
 }
 
-void param_changed(param *p) { p->version++; }
-void param_set_changed(param_set *s) {
-    for (int i = 0; i < s->n; i++) s->all[i]->version++;
+/* -- memory -- */
+
+static void *at_offset(void *buffer, const param *p, dtype real) {
+    return buffer == NULL ? NULL : (char *)buffer + (size_t)p->offset * dtype_size(real);
 }
 
-/* Room for both copies in f32 and bf16 of every matrix, reserved once; touched as used. */
+status param_set_allocate(param_set *s) {
+    size_t bytes;
+    if (!size_mul(&bytes, (size_t)s->count, dtype_size(s->dtype)))
+        return FAIL(F_OVERFLOW, text("%" PRId64 " parameters are too many", s->count),
+                    "memory of the model", "their bytes do not fit the address space",
+                    "choose a smaller model");
+    TRY(arena_init(&s->memory, "parameters", bytes));
+    s->master = arena_alloc(&s->memory, bytes); /* fresh pages are zero */
+    if (s->master == NULL) return STATUS_MEMORY;
+    for (int i = 0; i < s->n; i++) s->all[i]->master = at_offset(s->master, s->all[i], s->dtype);
+    return STATUS_OK;
+}
+
+void param_set_gradients(param_set *s, void *buffer) {
+    s->grad = buffer;
+    for (int i = 0; i < s->n; i++) s->all[i]->grad = at_offset(buffer, s->all[i], s->dtype);
+}
+
+void param_changed(param *p) { p->version++; }
+
+void param_set_changed(param_set *s) {
+    for (int i = 0; i < s->n; i++) param_changed(s->all[i]);
+}
+
+/* -- initialisation -- */
+
+static uint64_t name_hash(const char *name) { /* FNV-1a, 64 bits */
+    uint64_t h = 0xCBF29CE484222325u;
+    for (; *name != '\0'; name++) h = (h ^ (uint8_t)*name) * 0x100000001B3u;
+    return h;
+}
+
+static float initial_value(const param *p, rng r, int64_t i) {
+    if (p->init_std > 0) return (float)(p->init_std * rng_normal(r, (uint64_t)i));
+    return p->kind == PARAM_VECTOR ? 1.0f : 0.0f;
+}
+
+void param_set_initialise(param_set *s, uint64_t seed) {
+    for (int k = 0; k < s->n; k++) {
+        param *p = s->all[k];
+        rng r = rng_at(seed, RNG_INIT, name_hash(p->name));
+        for (int64_t i = 0; i < p->count; i++) {
+            float value = initial_value(p, r, i);
+            if (s->dtype == DTYPE_F64)
+                ((double *)p->master)[i] = (double)value;
+            else
+                ((float *)p->master)[i] = value;
+        }
+        param_changed(p);
+    }
+}
+
+/* -- packed copies -- */
+
+/* The stacked matrices of p as B: `in` and `out` of one, and how many. */
+typedef struct stack {
+    int64_t in, out, n;
+} stack;
+
+static stack stack_of(const param *p) {
+    stack m = {p->dim[p->rank - 1], p->rank > 1 ? p->dim[p->rank - 2] : 1, 1};
+    m.n = p->count / (m.in * m.out);
+    return m;
+}
+
+static size_t room_of(gemm_type type, const stack *m) {
+    size_t bytes = packed_bytes(type, m->out, m->in) + packed_bytes(type, m->in, m->out);
+    return (size_t)m->n * (bytes + 2 * ALIGNMENT);
+}
+
 static status packs_init(param_set *s) {
     if (s->packs.base != NULL) return STATUS_OK;
-    size_t bytes = 0;
+    size_t bytes = ALIGNMENT;
     for (int i = 0; i < s->n; i++) {
-        const param *p = s->all[i];
-        if (p->rank < 2) continue;
-        int64_t in = p->dim[p->rank - 1], out = p->dim[p->rank - 2];
-        size_t n = (size_t)(p->count / (in * out > 0 ? in * out : 1));
-        gemm_type widest = s->dtype == DTYPE_F64 ? GEMM_F64 : GEMM_F32;
-        size_t one = packed_bytes(widest, out, in) + packed_bytes(widest, in, out) +
-                     packed_bytes(GEMM_BF16, out, in) + packed_bytes(GEMM_BF16, in, out);
-        bytes += n * (one + 4 * 64) + 4 * n * sizeof(packed_matrix) + 256;
+        if (s->all[i]->rank < 2) continue;
+        stack m = stack_of(s->all[i]);
+        bytes += room_of(s->dtype == DTYPE_F64 ? GEMM_F64 : GEMM_F32, &m) + room_of(GEMM_BF16, &m);
+        bytes += 2 * ((size_t)m.n * sizeof(packed_matrix) + ALIGNMENT);
     }
-    return arena_init(&s->packs, "packed parameters", bytes + 4096);
+    return arena_init(&s->packs, "packed parameters", bytes);
+}
+
+/* Room for p's copies in this direction as `type`; contents stale. Types change only when all have
+ * room, so that a failure leaves the old copies whole. */
+static status packs_shape(param_set *s, param *p, int direction, gemm_type type) {
+    stack m = stack_of(p);
+    packed_matrix *packs = p->packed[direction];
+    if (packs == NULL) packs = arena_zalloc(&s->packs, (size_t)m.n * sizeof *packs);
+    if (packs == NULL) return STATUS_MEMORY;
+    int64_t n = direction == PACK_FORWARD ? m.out : m.in, k = m.in + m.out - n;
+    size_t bytes = packed_bytes(type, n, k);
+    for (int64_t i = 0; i < m.n; i++) {
+        if (packs[i].data != NULL && bytes <= p->packed_room[direction]) continue;
+        packs[i].data = arena_alloc(&s->packs, bytes);
+        if (packs[i].data == NULL) return STATUS_MEMORY;
+        p->packed_version[direction] = 0;
+    }
+    for (int64_t i = 0; i < m.n; i++)
+        packs[i] = (packed_matrix){.type = type, .n = n, .k = k, .data = packs[i].data};
+    if (bytes > p->packed_room[direction]) p->packed_room[direction] = bytes;
+    p->packed[direction] = packs;
+    p->packed_version[direction] = 0;
+    return STATUS_OK;
+}
+
+static void packs_fill(const param_set *s, param *p, int direction) {
+    stack m = stack_of(p);
+    size_t bytes = (size_t)(m.in * m.out) * dtype_size(s->dtype);
+    bool forward = direction == PACK_FORWARD; /* B[k][n] = w[n][k], else w[k][n] */
+    for (int64_t i = 0; i < m.n; i++)
+        gemm_pack(&p->packed[direction][i], (const char *)p->master + (size_t)i * bytes,
+                  forward ? m.in : 1, forward ? 1 : m.in);
+    p->packed_version[direction] = p->version;
 }
 
 status param_packed(param_set *s, param *p, int direction, gemm_type type,
                     const packed_matrix **all_matrices) {
-    int64_t in = p->dim[p->rank - 1], out = p->dim[p->rank - 2], n = p->count / (in * out);
     TRY(packs_init(s));
-    packed_matrix *packs = p->packed[direction];
-    bool made = packs != NULL && packs[0].type == type;
-    if (!made) {
-        packs = arena_zalloc(&s->packs, (size_t)n * sizeof *packs);
-        if (packs == NULL) return STATUS_MEMORY;
-        for (int64_t i = 0; i < n; i++) {
-            packs[i].type = type;
-            packs[i].n = direction == PACK_FORWARD ? out : in;
-            packs[i].k = direction == PACK_FORWARD ? in : out;
-            packs[i].data = arena_alloc(&s->packs, packed_bytes(type, packs[i].n, packs[i].k));
-            if (packs[i].data == NULL) return STATUS_MEMORY;
-        }
-        p->packed[direction] = packs;
-        p->packed_version[direction] = 0;
-    }
-    if (p->packed_version[direction] != p->version) {
-        size_t size = dtype_size(s->dtype);
-        for (int64_t i = 0; i < n; i++) {
-            const char *w = (const char *)p->master + (size_t)(i * in * out) * size;
-            gemm_pack(&packs[i], w, direction == PACK_FORWARD ? in : 1,
-                      direction == PACK_FORWARD ? 1 : in);
-        }
-        p->packed_version[direction] = p->version;
-    }
-    *all_matrices = packs;
+    if (p->packed[direction] == NULL || p->packed[direction][0].type != type)
+        TRY(packs_shape(s, p, direction, type));
+    if (p->packed_version[direction] != p->version) packs_fill(s, p, direction);
+    *all_matrices = p->packed[direction];
     return STATUS_OK;
 }

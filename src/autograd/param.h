@@ -10,7 +10,8 @@
  * so that one product serves it; `views` say which rows carry which Hugging Face name.
  *
  * Packed copies (opaque, kernels/gemm.h) are made on first use after the master changed: the
- * forward one is B = W^T, the backward one B = W.
+ * forward one is B = W^T, the backward one B = W. A copy has one type at a time; asking for the
+ * other one packs again.
  */
 #ifndef FATHOM_AUTOGRAD_PARAM_H
 #define FATHOM_AUTOGRAD_PARAM_H
@@ -46,6 +47,7 @@ typedef struct param {
     uint64_t version;  /* bumped by param_changed */
     uint64_t packed_version[2];
     packed_matrix *packed[2]; /* [PACK_FORWARD, PACK_BACKWARD], one per stacked matrix */
+    size_t packed_room[2];    /* bytes behind each packed matrix */
     param_view *views;
     int n_views;
 } param;
@@ -59,6 +61,8 @@ typedef struct param_set {
     arena names;       /* descriptions */
     arena memory;      /* masters */
     arena packs;       /* packed copies */
+    arena constants;   /* rotary tables, made on first use (op_rope.c) */
+    struct rotary_table *rotary;
 } param_set;
 
 status param_set_init(param_set *s, dtype real) MUST_CHECK;

@@ -21,6 +21,9 @@
  * Gradients: var_grad gives the (zeroed on first use) gradient of a var; backward functions only
  * ever add. Vars of slices share value and gradient memory with their parent.
  *
+ * Gradients of vars in the middle are scratch: an op may hand its output's gradient memory on to an
+ * operand. After backward only those of vars without a producer (tape_input) mean something.
+ *
  * Routing choices are recorded inputs: tape_choice returns the slot of a choice; a filled slot is
  * replayed, an empty one is computed and stored. Checkpointing and gradient checks rest on it.
  *
@@ -55,10 +58,12 @@ typedef struct tape_record {
     const char *op;
 } tape_record;
 
+/* ids: NULL = no array yet (a tape's own slots); n: ids it holds or, while not filled, has room for
+ * (0 = enough, the lender says). To use lent slots for another batch clear `filled`, restore n. */
 typedef struct choice_slot {
-    int32_t *ids; /* NULL = no array yet */
-    int64_t n;    /* its size */
-    bool filled;  /* replay it */
+    int32_t *ids;
+    int64_t n;
+    bool filled;
 } choice_slot;
 
 struct tape {
@@ -69,8 +74,11 @@ struct tape {
     bool recomputing; /* inside checkpoint's second forward: counts and losses are not added again */
     tape_record *records;
     int n_records, max_records;
-    choice_slot *choices; /* may be lent by the caller to survive the tape: tape_lend_choices */
+    int silent;        /* > 0 inside checkpoint's first forward: nothing is recorded */
+    const void *fence; /* in its second forward: vars below are outside and get no new gradient */
+    choice_slot *choices;
     int n_choices;
+    bool choices_lent; /* they survive the tape */
     var *poison; /* what ops return after a failure */
     status state;
     error_report report;
@@ -91,6 +99,7 @@ status tape_backward(tape *t) MUST_CHECK;
 
 /* For ops. All return NULL (or poison) after a failure. */
 bool tape_ok(const tape *t);
+bool tape_records(const tape *t); /* recording, and not inside checkpoint's first forward */
 void tape_fail(tape *t, status s); /* stores the thread's report */
 void *tape_alloc(tape *t, size_t bytes);
 var *tape_var(tape *t, int64_t rows, int64_t columns, bool needs_grad); /* contents undefined */
@@ -104,7 +113,8 @@ void param_used(tape *t, param *p);
 void param_done(tape *t, param *p);
 
 /* Runs block(t, context, x) -> y without keeping its inside; backward runs it again. Same bits as
- * calling the block directly. y has the shape of x. */
+ * calling the block directly. y has the shape of x. x is the only var from outside that the block
+ * may use; `context` must live until backward is done. */
 typedef var *block_fn(tape *t, void *context, var *x);
 var *checkpoint(tape *t, block_fn *block, void *context, var *x);
 
