@@ -3,7 +3,9 @@
  *     bpe_trainer *b;
  *     TRY(bpe_trainer_new(&b, &(bpe_options){.vocab_size = 8192,
  *                                            .pretokenizer = PRETOKENIZER_DEEPSEEK_V3,
- *                                            .added = bpe_default_added, .n_added = BPE_DEFAULT_ADDED}));
+ *                                            .added = bpe_default_added,
+ *                                            .n_added = BPE_DEFAULT_ADDED,
+ *                                            .n_special = BPE_DEFAULT_SPECIAL}));
  *     TRY(bpe_trainer_add(b, documents, n));          // any number of times
  *     TRY(bpe_trainer_finish(b, &t));                 // a tokenizer; ids below
  *     bpe_trainer_free(b);
@@ -24,14 +26,16 @@
 typedef struct bpe_options {
     int vocab_size; /* at least 256 + n_added; the result may be smaller */
     pretokenizer pretokenizer;
-    const char *const *added; /* contents of special tokens; kept only during _new */
+    const char *const *added; /* contents of added tokens; read only during _new */
     int n_added;
+    int n_special; /* so many of them, from the first, are special: silent in decoded text */
 } bpe_options;
 
 /* The DeepSeek names of BOS, EOS, padding, turns, thinking and tool calls, so that templates for
  * DeepSeek models fit our own. */
 extern const char *const bpe_default_added[];
-#define BPE_DEFAULT_ADDED 16
+#define BPE_DEFAULT_ADDED   16
+#define BPE_DEFAULT_SPECIAL 5
 
 typedef struct text_span {
     const char *bytes;

@@ -55,6 +55,8 @@ void tokenizer_free(tokenizer *t); /* accepts NULL */
 /* Writes a Hugging Face tokenizer.json, atomically; the same bytes for the same tokenizer, and
  * reading it gives an equal one. */
 status tokenizer_save(const tokenizer *t, const char *path) MUST_CHECK;
+/* The same as one line in memory; mem_free it. */
+status tokenizer_format(const tokenizer *t, char **json, size_t *n) MUST_CHECK;
 
 /* -- facts -- */
 

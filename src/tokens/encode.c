@@ -1,0 +1,206 @@
+/* encode.c - text to ids.
+ *
+ * How. Added tokens are cut out first (only with SPECIAL_PARSE): those with normalized = false in
+ * the text as it is, the others after the normaliser, each time the leftmost and of those the
+ * longest. What lies between is cut into pieces, and a piece becomes ids by the first of
+ *   1. the encoder's cache: direct mapped, pieces up to 15 bytes with up to 4 ids, 32 bytes an
+ *      entry, so that a hit costs one or two cache lines and no call;
+ *   2. the vocabulary, if the piece is a whole token (tokenizer.c);
+ *   3. merging (merge_piece.c).
+ * All three give the same ids, so results do not depend on what was encoded before.
+ */
+#include "tokens/tokens_internal.h"
+
+#define CACHE_BITS  15
+#define CACHE_BYTES 15 /* longest piece in the cache */
+#define CACHE_IDS   4
+#define ENDS        512
+
+typedef struct cache_entry {
+    uint64_t low, high; /* the piece, zero padded; its length is the last byte */
+    int32_t ids[CACHE_IDS]; /* -1 behind the last */
+} cache_entry;
+
+struct encoder {
+    const tokenizer *t;
+    cache_entry *cache; /* [1 << CACHE_BITS] */
+    merge_scratch scratch;
+    nfc_buffer nfc;
+};
+
+void token_list_clear(token_list *list) {
+    mem_free(list->ids);
+    *list = (token_list){0};
+}
+
+status encoder_new(encoder **out, const tokenizer *t) {
+    *out = NULL;
+    encoder *e = mem_zalloc(1, sizeof *e);
+    if (e == NULL) return STATUS_MEMORY;
+    e->t = t;
+    e->cache = mem_zalloc((size_t)1 << CACHE_BITS, sizeof *e->cache);
+    if (e->cache == NULL) {
+        mem_free(e);
+        return STATUS_MEMORY;
+    }
+    *out = e;
+    return STATUS_OK;
+}
+
+void encoder_free(encoder *e) {
+    if (e == NULL) return;
+    merge_scratch_clear(&e->scratch);
+    nfc_clear(&e->nfc);
+    mem_free(e->cache);
+    mem_free(e);
+}
+
+static status list_reserve(token_list *list, size_t more) {
+    if (list->room - list->n >= more) return STATUS_OK;
+    size_t room = list->room + list->room / 2 + more + 64;
+    int32_t *ids = mem_resize(list->ids, room, sizeof *ids);
+    if (ids == NULL) return STATUS_MEMORY;
+    list->ids = ids;
+    list->room = room;
+    return STATUS_OK;
+}
+
+/* -- pieces -- */
+
+/* The first n <= 8 bytes at p, zero padded; `left` bytes may be read. */
+static inline uint64_t load_padded(const uint8_t *p, size_t n, size_t left) {
+    uint64_t word = 0;
+    if (left >= 8) {
+        memcpy(&word, p, 8);
+        return n >= 8 ? word : word & (((uint64_t)1 << 8 * n) - 1);
+    }
+    for (size_t i = 0; i < n; i++) word |= (uint64_t)p[i] << 8 * i;
+    return word;
+}
+
+static inline cache_entry *cache_slot(const encoder *e, uint64_t low, uint64_t high) {
+    uint64_t h = (low ^ high * 0xC2B2AE3D27D4EB4Fu) * 0x9E3779B97F4A7C15u;
+    h ^= h >> 29;
+    return &e->cache[h * 0xBF58476D1CE4E5B9u >> (64 - CACHE_BITS)];
+}
+
+/* Ids of a piece that is not in the cache; `ids` has room for n. */
+static status merge_or_find(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
+                            size_t *count) {
+    int32_t id = tokenizer_find(e->t, piece, n);
+    if (id < 0 || !(e->t->flags[id] & TOKEN_WHOLE))
+        return merge_piece(e->t, piece, n, &e->scratch, ids, count);
+    ids[0] = id;
+    *count = 1;
+    return STATUS_OK;
+}
+
+static status add_long_piece(encoder *e, const uint8_t *piece, size_t n, token_list *out) {
+    size_t count;
+    TRY(list_reserve(out, n));
+    TRY(merge_or_find(e, piece, n, out->ids + out->n, &count));
+    out->n += count;
+    return STATUS_OK;
+}
+
+/* A piece of at most CACHE_BYTES; `left` bytes from its start may be read. */
+static inline status add_short_piece(encoder *e, const uint8_t *piece, size_t n, size_t left,
+                                     token_list *out) {
+    if (out->room - out->n < CACHE_BYTES + 1) TRY(list_reserve(out, CACHE_BYTES + 1));
+    uint64_t low = load_padded(piece, n, left);
+    uint64_t high = (n > 8 ? load_padded(piece + 8, n - 8, left - 8) : 0) | (uint64_t)n << 56;
+    cache_entry *entry = cache_slot(e, low, high);
+    int32_t *ids = out->ids + out->n;
+    if (entry->low == low && entry->high == high) {
+        memcpy(ids, entry->ids, sizeof entry->ids);
+        out->n += 1 + (size_t)(ids[1] >= 0) + (ids[2] >= 0) + (ids[3] >= 0);
+        return STATUS_OK;
+    }
+    size_t count;
+    TRY(merge_or_find(e, piece, n, ids, &count));
+    out->n += count;
+    if (count > CACHE_IDS) return STATUS_OK;
+    *entry = (cache_entry){low, high, {-1, -1, -1, -1}};
+    memcpy(entry->ids, ids, count * sizeof *ids);
+    return STATUS_OK;
+}
+
+/* Text without added tokens, in normal form. */
+static status add_plain(encoder *e, const uint8_t *text, size_t n, token_list *out) {
+    size_t ends[ENDS], at = 0, from = 0;
+    while (at < n) {
+        size_t count = pretokenize(e->t->pretokenizer, text, n, &at, ends, ENDS);
+        for (size_t i = 0; i < count; from = ends[i++]) {
+            size_t bytes = ends[i] - from;
+            TRY(bytes <= CACHE_BYTES ? add_short_piece(e, text + from, bytes, n - from, out)
+                                     : add_long_piece(e, text + from, bytes, out));
+        }
+    }
+    return STATUS_OK;
+}
+
+/* -- added tokens -- */
+
+/* The next added token of the index from `at` on: its start (n if none), length and id. */
+static size_t next_added(const added_index *index, const uint8_t *text, size_t n, size_t at,
+                         size_t *length, int32_t *id) {
+    if (index->n == 0) return n;
+    for (; at < n; at++) {
+        if (!index->first[text[at]]) continue;
+        *length = added_match(index, text, n, at, id);
+        if (*length > 0) return at;
+    }
+    return n;
+}
+
+static status add_id(int32_t id, token_list *out) {
+    TRY(list_reserve(out, 1));
+    out->ids[out->n++] = id;
+    return STATUS_OK;
+}
+
+/* Text without the added tokens that are matched before normalising. */
+static status add_unnormalised(encoder *e, const uint8_t *text, size_t n, special_mode mode,
+                               token_list *out) {
+    if (e->t->nfc) TRY(nfc_text(&e->nfc, text, n, &text, &n));
+    if (mode == SPECIAL_AS_TEXT) return add_plain(e, text, n, out);
+    for (size_t at = 0; at < n;) {
+        size_t length = 0;
+        int32_t id = -1;
+        size_t start = next_added(&e->t->normal, text, n, at, &length, &id);
+        TRY(add_plain(e, text + at, start - at, out));
+        if (start < n) TRY(add_id(id, out));
+        at = start + length;
+    }
+    return STATUS_OK;
+}
+
+static status add_text(encoder *e, const uint8_t *text, size_t n, special_mode mode,
+                       token_list *out) {
+    if (mode == SPECIAL_AS_TEXT) return add_unnormalised(e, text, n, mode, out);
+    for (size_t at = 0; at < n;) {
+        size_t length = 0;
+        int32_t id = -1;
+        size_t start = next_added(&e->t->raw, text, n, at, &length, &id);
+        TRY(add_unnormalised(e, text + at, start - at, mode, out));
+        if (start < n) TRY(add_id(id, out));
+        at = start + length;
+    }
+    return STATUS_OK;
+}
+
+status encoder_add(encoder *e, const void *bytes, size_t n, special_mode mode, token_list *out) {
+    size_t before = out->n;
+    status s = add_text(e, bytes, n, mode, out);
+    if (s != STATUS_OK) out->n = before;
+    return s;
+}
+
+status tokenizer_encode(const tokenizer *t, const void *bytes, size_t n, special_mode mode,
+                        token_list *out) {
+    encoder *e;
+    TRY(encoder_new(&e, t));
+    status s = encoder_add(e, bytes, n, mode, out);
+    encoder_free(e);
+    return s;
+}

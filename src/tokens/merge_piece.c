@@ -1,0 +1,151 @@
+/* merge_piece.c - the ids of one piece: BPE merging by rank.
+ *
+ * What. Start with one id per byte; merge the neighbouring pair of lowest rank, of equals the
+ * leftmost; repeat until no neighbours have a merge (Sennrich et al. 2016, on bytes).
+ *
+ * How. Pieces are short: up to SHORT_MOST bytes the ranks lie in an array, each step scans it for
+ * the least, closes the gap and looks up two new ranks. That beats any cleverness, but is
+ * quadratic, so longer pieces (a megabyte of one letter is a fair input) use a linked list of
+ * symbols and a heap of (rank, position). A heap entry is stale when its pair is no longer the one
+ * at its position; it is then skipped. O(n log n), and the same result, since (rank, position) is
+ * the order of both.
+ */
+#include "base/checked.h"
+#include "tokens/tokens_internal.h"
+
+#define SHORT_MOST 64
+
+void merge_scratch_clear(merge_scratch *s) {
+    mem_free(s->block);
+    *s = (merge_scratch){0};
+}
+
+static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *ids) {
+    uint32_t ranks[SHORT_MOST + 1]; /* ranks[i]: of the pair (i, i + 1) */
+    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[piece[i]];
+    for (size_t i = 0; i + 1 < n; i++) ranks[i] = pair_rank(t, ids[i], ids[i + 1]);
+    while (n > 1) {
+        uint32_t least = NO_RANK;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < n; i++)
+            if (ranks[i] < least) {
+                least = ranks[i];
+                at = i;
+            }
+        if (least == NO_RANK) break;
+        ids[at] = t->merges[least].result;
+        n--;
+        for (size_t i = at + 1; i < n; i++) {
+            ids[i] = ids[i + 1];
+            ranks[i - 1] = ranks[i];
+        }
+        if (at + 1 < n) ranks[at] = pair_rank(t, ids[at], ids[at + 1]);
+        if (at > 0) ranks[at - 1] = pair_rank(t, ids[at - 1], ids[at]);
+    }
+    return n;
+}
+
+/* A long piece under way. Symbols are named by the offset of their first byte. */
+typedef struct long_piece {
+    uint64_t *heap; /* rank << 32 | position, least first */
+    size_t n_heap;
+    int32_t *ids;             /* -1: swallowed by the symbol before */
+    uint32_t *next, *before;  /* n and UINT32_MAX at the ends */
+    uint32_t n;
+} long_piece;
+
+static void heap_sink(uint64_t *heap, size_t n, size_t at) {
+    uint64_t moving = heap[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= moving) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = moving;
+}
+
+static void heap_push(long_piece *p, uint64_t key) {
+    size_t at = p->n_heap++;
+    for (; at > 0 && p->heap[(at - 1) / 2] > key; at = (at - 1) / 2)
+        p->heap[at] = p->heap[(at - 1) / 2];
+    p->heap[at] = key;
+}
+
+static uint64_t heap_pop(long_piece *p) {
+    uint64_t least = p->heap[0];
+    p->heap[0] = p->heap[--p->n_heap];
+    if (p->n_heap > 0) heap_sink(p->heap, p->n_heap, 0);
+    return least;
+}
+
+/* Every merge removes one entry that fired and adds at most two; entries never exceed 3 n: n - 1
+ * at first, two for each of at most n - 1 merges. */
+static status long_piece_init(long_piece *p, merge_scratch *scratch, size_t n, int32_t *ids) {
+    size_t bytes;
+    if (n >= INT32_MAX || !size_mul(&bytes, n, 3 * sizeof *p->heap + 2 * sizeof *p->next))
+        return FAIL(F_OVERFLOW, text("one piece of text has %zu bytes", n), "encoding",
+                    "a piece without any word border must stay below 2 GiB",
+                    "cut the text into documents");
+    if (bytes > scratch->room) {
+        mem_free(scratch->block);
+        *scratch = (merge_scratch){mem_alloc(bytes), bytes};
+        if (scratch->block == NULL) {
+            scratch->room = 0;
+            return STATUS_MEMORY;
+        }
+    }
+    p->heap = scratch->block;
+    p->next = (uint32_t *)(p->heap + 3 * n);
+    p->before = p->next + n;
+    p->ids = ids;
+    p->n = (uint32_t)n;
+    p->n_heap = 0;
+    return STATUS_OK;
+}
+
+static void push_pair(long_piece *p, const tokenizer *t, uint32_t at) {
+    uint32_t rank = pair_rank(t, p->ids[at], p->ids[p->next[at]]);
+    if (rank != NO_RANK) heap_push(p, (uint64_t)rank << 32 | at);
+}
+
+static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n,
+                         merge_scratch *scratch, int32_t *ids, size_t *count) {
+    long_piece p = {0};
+    TRY(long_piece_init(&p, scratch, n, ids));
+    for (uint32_t i = 0; i < p.n; i++) {
+        ids[i] = t->byte_id[piece[i]];
+        p.next[i] = i + 1;
+        p.before[i] = i - 1;
+    }
+    for (uint32_t i = 0; i + 1 < p.n; i++) {
+        uint32_t rank = pair_rank(t, ids[i], ids[i + 1]);
+        if (rank != NO_RANK) p.heap[p.n_heap++] = (uint64_t)rank << 32 | i;
+    }
+    for (size_t i = p.n_heap / 2; i-- > 0;) heap_sink(p.heap, p.n_heap, i);
+    while (p.n_heap > 0) {
+        uint64_t least = heap_pop(&p);
+        uint32_t at = (uint32_t)least;
+        const merge *m = &t->merges[least >> 32];
+        uint32_t second = p.next[at];
+        if (ids[at] != m->left || second >= p.n || ids[second] != m->right) continue;
+        ids[at] = m->result;
+        ids[second] = -1;
+        p.next[at] = p.next[second];
+        if (p.next[at] < p.n) {
+            p.before[p.next[at]] = at;
+            push_pair(&p, t, at);
+        }
+        if (at > 0) push_pair(&p, t, p.before[at]);
+    }
+    size_t kept = 0;
+    for (uint32_t i = 0; i < p.n; i = p.next[i]) ids[kept++] = ids[i];
+    *count = kept;
+    return STATUS_OK;
+}
+
+status merge_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                   int32_t *out, size_t *count) {
+    if (n > SHORT_MOST) return merge_long(t, piece, n, scratch, out, count);
+    *count = merge_short(t, piece, n, out);
+    return STATUS_OK;
+}

@@ -1,0 +1,395 @@
+/* tokenizer.c - the tokenizer itself: arrays, indexes, checks and facts.
+ *
+ * How. Readers fill plain arrays in id order (tokens_internal.h); here they are checked against
+ * each other and indexed: bytes -> token (merges and whole pieces are looked up by it), pair of
+ * ids -> rank, contents of added tokens sorted. All tables are open addressing at a load of at
+ * most one half.
+ *
+ * "Whole" tokens: for nearly every token, BPE on its own bytes gives just that token; then a piece
+ * with these bytes needs no merging at all. It is found out once per token when indexing, which
+ * takes about 0.05 s for 128,000 tokens. Tokens that fail it exist (merges made unreachable by
+ * earlier ones) and are merged like any other piece. With ignore_merges every token is whole by
+ * definition.
+ *
+ * Mind. Added tokens never take part in BPE: text that looks like one stays text unless the caller
+ * asks for SPECIAL_PARSE.
+ */
+#include "base/checked.h"
+#include "tokens/tokens_internal.h"
+
+#include <stdlib.h>
+
+status tokenizer_damaged(const char *what, const char *where, const char *why) {
+    return FAIL(F_TOKENIZER, what, where, why,
+                "fetch or copy the tokenizer again from where the model came from");
+}
+
+static status allocate_arrays(tokenizer *t, size_t blob_bytes, int32_t n_merges, int32_t n_added) {
+    t->blob = mem_alloc(blob_bytes);
+    t->offset = mem_zalloc((size_t)t->n + 1, sizeof *t->offset);
+    t->flags = mem_zalloc((size_t)t->n, 1);
+    t->merges = mem_zalloc((size_t)n_merges, sizeof *t->merges);
+    t->added = mem_zalloc((size_t)n_added, sizeof *t->added);
+    if (!t->blob || !t->offset || !t->flags || !t->merges || !t->added) return STATUS_MEMORY;
+    t->n_merges = n_merges;
+    t->n_added = n_added;
+    return STATUS_OK;
+}
+
+status tokenizer_allocate(tokenizer **out, int32_t n, size_t blob_bytes, int32_t n_merges,
+                          int32_t n_added) {
+    *out = NULL;
+    if (blob_bytes > UINT32_MAX)
+        return FAIL(F_OVERFLOW, text("tokens of %zu bytes together", blob_bytes), "vocabulary",
+                    "offsets into the vocabulary have 32 bits", "use a smaller vocabulary");
+    tokenizer *t = mem_zalloc(1, sizeof *t);
+    if (t == NULL) return STATUS_MEMORY;
+    t->n = n;
+    t->bos = t->eos = -1;
+    status s = allocate_arrays(t, blob_bytes, n_merges, n_added);
+    if (s != STATUS_OK) {
+        tokenizer_free(t);
+        return s;
+    }
+    *out = t;
+    return STATUS_OK;
+}
+
+void tokenizer_free(tokenizer *t) {
+    if (t == NULL) return;
+    mem_free(t->blob);
+    mem_free(t->offset);
+    mem_free(t->flags);
+    mem_free(t->merges);
+    mem_free(t->added);
+    mem_free(t->post_processor);
+    mem_free(t->token_slots);
+    mem_free(t->pair_keys);
+    mem_free(t->pair_ranks);
+    mem_free(t->raw.entries);
+    mem_free(t->normal.entries);
+    mem_free(t->normal_blob);
+    mem_free(t);
+}
+
+/* -- tokens by their bytes -- */
+
+static bool takes_part(const tokenizer *t, int32_t id) {
+    return (t->flags[id] & (TOKEN_MODEL | TOKEN_RAW | TOKEN_ADDED)) == TOKEN_MODEL;
+}
+
+/* Slot of these bytes: the token's or a free one. */
+static uint32_t token_slot(const tokenizer *t, const uint8_t *bytes, size_t n) {
+    uint32_t i = (uint32_t)hash64(bytes, n, 0) & t->token_mask;
+    for (; t->token_slots[i] >= 0; i = (i + 1) & t->token_mask) {
+        size_t have;
+        const uint8_t *token = token_bytes(t, t->token_slots[i], &have);
+        if (have == n && memcmp(token, bytes, n) == 0) break;
+    }
+    return i;
+}
+
+int32_t tokenizer_find(const tokenizer *t, const uint8_t *bytes, size_t n) {
+    return n > t->longest ? -1 : t->token_slots[token_slot(t, bytes, n)];
+}
+
+static uint32_t table_size(int32_t entries) {
+    uint32_t size = 16;
+    while (size < 2 * (uint32_t)entries) size *= 2;
+    return size;
+}
+
+static status index_token(tokenizer *t, int32_t id, const char *where) {
+    size_t n;
+    const uint8_t *bytes = token_bytes(t, id, &n);
+    if (n == 0)
+        return tokenizer_damaged(text("token %d is empty", id), where, "a token stands for bytes");
+    uint32_t slot = token_slot(t, bytes, n);
+    if (t->token_slots[slot] >= 0)
+        return tokenizer_damaged(text("tokens %d and %d stand for the same bytes",
+                                      t->token_slots[slot], id),
+                                 where, "each sequence of bytes may have one token");
+    t->token_slots[slot] = id;
+    if (n > t->longest) t->longest = n;
+    if (n == 1) t->byte_id[bytes[0]] = id;
+    return STATUS_OK;
+}
+
+status tokenizer_index_tokens(tokenizer *t, const char *where) {
+    uint32_t size = table_size(t->n);
+    t->token_slots = mem_alloc(size * sizeof *t->token_slots);
+    if (t->token_slots == NULL) return STATUS_MEMORY;
+    memset(t->token_slots, 0xFF, size * sizeof *t->token_slots);
+    t->token_mask = size - 1;
+    for (int b = 0; b < 256; b++) t->byte_id[b] = -1;
+    for (int32_t id = 0; id < t->n; id++)
+        if (takes_part(t, id)) TRY(index_token(t, id, where));
+    for (int b = 0; b < 256; b++)
+        if (t->byte_id[b] < 0)
+            return tokenizer_damaged(text("no token stands for the byte 0x%02X", b), where,
+                                     "a byte-level vocabulary holds all 256 bytes");
+    return STATUS_OK;
+}
+
+/* -- merges -- */
+
+/* Looks up the sides and the result, which lie joined in `bytes`. */
+static status find_merge(const tokenizer *t, int32_t rank, const uint8_t *bytes, size_t n_left,
+                         size_t n_right, const char *where) {
+    merge *m = &t->merges[rank];
+    m->left = tokenizer_find(t, bytes, n_left);
+    m->right = tokenizer_find(t, bytes + n_left, n_right);
+    m->result = tokenizer_find(t, bytes, n_left + n_right);
+    if (m->left >= 0 && m->right >= 0 && m->result >= 0) return STATUS_OK;
+    const char *part = m->left < 0 ? "left side" : m->right < 0 ? "right side" : "result";
+    return tokenizer_damaged(text("merge %d needs a token that does not exist", rank),
+                             text("%s: merges", where),
+                             text("its %s is not in the vocabulary", part));
+}
+
+status tokenizer_set_merge(tokenizer *t, int32_t rank, const char *left, size_t n_left,
+                           const char *right, const char *where) {
+    uint8_t buffer[1024];
+    size_t n_right = strlen(right), left_bytes = 0, right_bytes = 0;
+    uint8_t *bytes =
+        n_left + n_right <= sizeof buffer ? buffer : mem_alloc(n_left + n_right);
+    if (bytes == NULL) return STATUS_MEMORY;
+    status s;
+    if (byte_map_decode(left, n_left, bytes, &left_bytes) &&
+        byte_map_decode(right, n_right, bytes + left_bytes, &right_bytes))
+        s = find_merge(t, rank, bytes, left_bytes, right_bytes, where);
+    else
+        s = tokenizer_damaged(text("merge %d is not spelled in the byte map", rank),
+                              text("%s: merges", where),
+                              "bytes are written as the 256 characters of GPT-2's map");
+    if (bytes != buffer) mem_free(bytes);
+    return s;
+}
+
+static status index_merges(tokenizer *t, const char *where) {
+    uint32_t size = table_size(t->n_merges);
+    t->pair_keys = mem_alloc(size * sizeof *t->pair_keys);
+    t->pair_ranks = mem_alloc(size * sizeof *t->pair_ranks);
+    if (t->pair_keys == NULL || t->pair_ranks == NULL) return STATUS_MEMORY;
+    memset(t->pair_keys, 0xFF, size * sizeof *t->pair_keys);
+    t->pair_mask = size - 1;
+    for (int32_t rank = 0; rank < t->n_merges; rank++) {
+        const merge *m = &t->merges[rank];
+        uint64_t key = (uint64_t)(uint32_t)m->left << 32 | (uint32_t)m->right;
+        uint32_t i = pair_hash(key) & t->pair_mask;
+        while (t->pair_keys[i] != UINT64_MAX && t->pair_keys[i] != key) i = (i + 1) & t->pair_mask;
+        if (t->pair_keys[i] == key)
+            return tokenizer_damaged(text("merges %u and %d are the same", t->pair_ranks[i], rank),
+                                     where, "a pair of tokens may have one rank");
+        t->pair_keys[i] = key;
+        t->pair_ranks[i] = (uint32_t)rank;
+    }
+    return STATUS_OK;
+}
+
+/* Marks the tokens whose bytes as a piece become just that token. */
+static status mark_whole(tokenizer *t) {
+    merge_scratch scratch = {0};
+    int32_t *ids = mem_alloc((t->longest + 1) * sizeof *ids);
+    status s = ids == NULL ? STATUS_MEMORY : STATUS_OK;
+    for (int32_t id = 0; id < t->n && s == STATUS_OK; id++) {
+        if (!takes_part(t, id)) continue;
+        size_t n, count = 1;
+        const uint8_t *bytes = token_bytes(t, id, &n);
+        if (!t->ignore_merges) {
+            s = merge_piece(t, bytes, n, &scratch, ids, &count);
+            if (count > 1 || s != STATUS_OK || ids[0] != id) continue;
+        }
+        t->flags[id] |= TOKEN_WHOLE;
+    }
+    merge_scratch_clear(&scratch);
+    mem_free(ids);
+    return s;
+}
+
+/* -- added tokens -- */
+
+static int compare_entries(const void *a, const void *b) {
+    const added_entry *x = a, *y = b;
+    size_t n = x->bytes < y->bytes ? x->bytes : y->bytes;
+    int order = memcmp(x->content, y->content, n);
+    return order != 0 ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+static status sort_added(added_index *index, const char *where) {
+    qsort(index->entries, (size_t)index->n, sizeof *index->entries, compare_entries);
+    for (int i = 0; i < index->n; i++) {
+        index->first[index->entries[i].content[0]] = true;
+        if (i > 0 && compare_entries(&index->entries[i - 1], &index->entries[i]) == 0)
+            return tokenizer_damaged(
+                text("added tokens %d and %d have the same content", index->entries[i - 1].id,
+                     index->entries[i].id),
+                where, "text could not tell them apart");
+    }
+    return STATUS_OK;
+}
+
+/* Contents that are looked for in normalised text are normalised themselves. */
+static status normalise_contents(tokenizer *t) {
+    nfc_buffer buffer = {0};
+    size_t total = 0, used = 0;
+    for (int i = 0; i < t->normal.n; i++) total += 3 * t->normal.entries[i].bytes;
+    t->normal_blob = mem_alloc(total); /* NFC grows UTF-8 by at most a factor of 3 */
+    status s = t->normal_blob == NULL ? STATUS_MEMORY : STATUS_OK;
+    for (int i = 0; i < t->normal.n && s == STATUS_OK; i++) {
+        added_entry *e = &t->normal.entries[i];
+        const uint8_t *content;
+        size_t n;
+        s = nfc_text(&buffer, e->content, e->bytes, &content, &n);
+        if (s != STATUS_OK) break;
+        memcpy(t->normal_blob + used, content, n);
+        e->content = t->normal_blob + used;
+        e->bytes = n;
+        used += n;
+    }
+    nfc_clear(&buffer);
+    return s;
+}
+
+static status index_added(tokenizer *t, const char *where) {
+    t->raw.entries = mem_zalloc((size_t)t->n_added, sizeof(added_entry));
+    t->normal.entries = mem_zalloc((size_t)t->n_added, sizeof(added_entry));
+    if (t->raw.entries == NULL || t->normal.entries == NULL) return STATUS_MEMORY;
+    for (int32_t i = 0; i < t->n_added; i++) {
+        added_index *index = t->added[i].normalized ? &t->normal : &t->raw;
+        added_entry *e = &index->entries[index->n++];
+        e->id = t->added[i].id;
+        e->content = token_bytes(t, e->id, &e->bytes);
+        if (e->bytes == 0)
+            return tokenizer_damaged(text("added token %d is empty", e->id), where,
+                                     "it could be found anywhere");
+    }
+    if (t->nfc) TRY(normalise_contents(t));
+    TRY(sort_added(&t->raw, where));
+    return sort_added(&t->normal, where);
+}
+
+/* First entry of [low, high) whose byte number `at` is not below c; all are longer than `at`. */
+static int first_not_below(const added_entry *entries, int low, int high, size_t at, unsigned c) {
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (entries[middle].content[at] < c)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+size_t added_match(const added_index *index, const uint8_t *text, size_t n, size_t at,
+                   int32_t *id) {
+    int low = 0, high = index->n;
+    size_t found = 0;
+    for (size_t k = 0; at + k < n && low < high; k++) {
+        low = first_not_below(index->entries, low, high, k, text[at + k]);
+        high = first_not_below(index->entries, low, high, k, text[at + k] + 1u);
+        if (low < high && index->entries[low].bytes == k + 1) { /* the shortest comes first */
+            *id = index->entries[low++].id;
+            found = k + 1;
+        }
+    }
+    return found;
+}
+
+/* -- the whole -- */
+
+static int32_t find_named(const tokenizer *t, const char *const *names) {
+    for (; *names != NULL; names++) {
+        int32_t id = tokenizer_find_added(t, *names);
+        if (id >= 0) return id;
+    }
+    return -1;
+}
+
+static void name_bos_eos(tokenizer *t) {
+    static const char *const bos[] = {"<｜begin▁of▁sentence｜>", "<|begin_of_text|>",
+                                      "<|startoftext|>", "<bos>", "<s>", NULL};
+    static const char *const eos[] = {"<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|endoftext|>",
+                                      "<eos>", "</s>", NULL};
+    t->bos = find_named(t, bos);
+    t->eos = find_named(t, eos);
+}
+
+static void take_fingerprint(tokenizer *t) {
+    uint64_t h = hash64(t->blob, t->offset[t->n], 1);
+    h = hash64(t->offset, ((size_t)t->n + 1) * sizeof *t->offset, h);
+    h = hash64(t->merges, (size_t)t->n_merges * sizeof *t->merges, h);
+    for (int32_t id = 0; id < t->n; id++)
+        if (!takes_part(t, id)) h = hash64(&(int32_t[]){id, t->flags[id]}, 8, h);
+    for (int32_t i = 0; i < t->n_added; i++)
+        h = hash64(&(int32_t[]){t->added[i].id, t->added[i].special, t->added[i].normalized}, 12,
+                   h);
+    int32_t rules[] = {(int32_t)t->pretokenizer, t->nfc, t->ignore_merges};
+    t->fingerprint = hash64(rules, sizeof rules, h);
+}
+
+status tokenizer_index(tokenizer *t, const char *where) {
+    TRY(index_merges(t, where));
+    TRY(mark_whole(t));
+    TRY(index_added(t, where));
+    name_bos_eos(t);
+    take_fingerprint(t);
+    return STATUS_OK;
+}
+
+status tokenizer_byte(tokenizer **out) {
+    tokenizer *t;
+    TRY(tokenizer_allocate(&t, 256, 256, 0, 0));
+    for (int b = 0; b < 256; b++) {
+        t->blob[b] = (uint8_t)b;
+        t->offset[b + 1] = (uint32_t)b + 1;
+        t->flags[b] = TOKEN_MODEL;
+    }
+    status s = tokenizer_index_tokens(t, "byte tokenizer");
+    if (s == STATUS_OK) s = tokenizer_index(t, "byte tokenizer");
+    if (s != STATUS_OK) {
+        tokenizer_free(t);
+        t = NULL;
+    }
+    *out = t;
+    return s;
+}
+
+/* -- facts -- */
+
+static bool knows(const tokenizer *t, int32_t id) { return id >= 0 && id < t->n; }
+
+int32_t tokenizer_vocab_size(const tokenizer *t) { return t->n; }
+int32_t tokenizer_bos(const tokenizer *t) { return t->bos; }
+int32_t tokenizer_eos(const tokenizer *t) { return t->eos; }
+uint64_t tokenizer_fingerprint(const tokenizer *t) { return t->fingerprint; }
+int32_t tokenizer_merges(const tokenizer *t) { return t->n_merges; }
+int32_t tokenizer_added(const tokenizer *t) { return t->n_added; }
+
+const char *tokenizer_pretokenizer_name(const tokenizer *t) {
+    return pretokenizer_name(t->pretokenizer);
+}
+
+const uint8_t *tokenizer_token(const tokenizer *t, int32_t id, size_t *n) {
+    *n = 0;
+    return knows(t, id) ? token_bytes(t, id, n) : NULL;
+}
+
+int32_t tokenizer_token_bytes(const tokenizer *t, int32_t id) {
+    if (!knows(t, id) || (t->flags[id] & TOKEN_SPECIAL)) return 0;
+    return (int32_t)(t->offset[id + 1] - t->offset[id]);
+}
+
+bool tokenizer_is_special(const tokenizer *t, int32_t id) {
+    return knows(t, id) && (t->flags[id] & TOKEN_SPECIAL);
+}
+
+int32_t tokenizer_find_added(const tokenizer *t, const char *content) {
+    size_t n = strlen(content);
+    for (int32_t i = 0; i < t->n_added; i++) {
+        size_t have;
+        const uint8_t *bytes = token_bytes(t, t->added[i].id, &have);
+        if (have == n && memcmp(bytes, content, n) == 0) return t->added[i].id;
+    }
+    return -1;
+}

@@ -1,0 +1,152 @@
+/* tokens_internal.h - what a tokenizer is made of (tokens only).
+ *
+ * Life of one: tokenizer_allocate gives arrays for a known number of tokens, merges and added
+ * tokens; a reader (tokenizer_json.c, tokenizer_gpt2.c, tokenizer_byte, bpe_train.c) fills them in
+ * id order; tokenizer_index checks them against each other and builds what encoding needs. From
+ * then on nothing changes.
+ */
+#ifndef FATHOM_TOKENS_INTERNAL_H
+#define FATHOM_TOKENS_INTERNAL_H
+
+#include "base/hash.h"
+#include "base/memory.h"
+#include "tokens/pretokenize.h"
+#include "tokens/tokens.h"
+
+#include <string.h>
+
+#define TOKENS_MOST (1 << 24) /* ids fit 24 bits, pairs of ids 48 */
+#define NO_RANK     UINT32_MAX
+
+enum {                   /* tokenizer.flags, per id */
+       TOKEN_MODEL = 1,  /* stands in the vocabulary of the BPE model */
+       TOKEN_RAW = 2,    /* its spelling in files is its text, not GPT-2's byte map */
+       TOKEN_ADDED = 4,  /* an added token */
+       TOKEN_SPECIAL = 8,/* an added token marked special */
+       TOKEN_WHOLE = 16, /* a piece with these bytes becomes just this id */
+};
+
+typedef struct merge {
+    int32_t left, right, result;
+} merge;
+
+typedef struct added_token {
+    int32_t id;
+    bool special;
+    bool normalized; /* looked for after the normaliser, not before */
+} added_token;
+
+typedef struct added_entry {
+    const uint8_t *content;
+    size_t bytes;
+    int32_t id;
+} added_entry;
+
+/* Sorted bytewise, so that "longest match here" narrows a range byte by byte. */
+typedef struct added_index {
+    added_entry *entries;
+    int n;
+    bool first[256]; /* does any start with this byte? */
+} added_index;
+
+struct tokenizer {
+    int32_t n;        /* tokens */
+    uint8_t *blob;    /* bytes of all tokens in id order */
+    uint32_t *offset; /* [n + 1] into blob */
+    uint8_t *flags;   /* [n] */
+    merge *merges;    /* [n_merges] by rank */
+    int32_t n_merges;
+    added_token *added; /* [n_added] in the order of the file */
+    int32_t n_added;
+    pretokenizer pretokenizer;
+    bool nfc, ignore_merges;
+    char *post_processor; /* as JSON, kept for saving; NULL = null */
+    int32_t bos, eos;
+
+    /* built by tokenizer_index */
+    int32_t byte_id[256];
+    size_t longest;       /* bytes of the longest model token */
+    uint64_t fingerprint;
+    int32_t *token_slots; /* open addressing over model tokens by their bytes; -1 = free */
+    uint32_t token_mask;
+    uint64_t *pair_keys;  /* open addressing: left << 32 | right; UINT64_MAX = free */
+    uint32_t *pair_ranks;
+    uint32_t pair_mask;
+    added_index raw, normal; /* added tokens matched before and after the normaliser */
+    uint8_t *normal_blob;    /* contents of `normal` in NFC; NULL without a normaliser */
+};
+
+/* Zeroed arrays; blob_bytes is the sum of the lengths of all tokens. */
+status tokenizer_allocate(tokenizer **out, int32_t n, size_t blob_bytes, int32_t n_merges,
+                          int32_t n_added) MUST_CHECK;
+/* Everything but merges is filled in: builds the map of tokens, so that merges can be looked up. */
+status tokenizer_index_tokens(tokenizer *t, const char *where) MUST_CHECK;
+/* Sets merges[rank] from the spellings of its sides, `right` NUL-terminated; `where` names the
+ * file. */
+status tokenizer_set_merge(tokenizer *t, int32_t rank, const char *left, size_t n_left,
+                           const char *right, const char *where) MUST_CHECK;
+/* The rest: map of pairs, added tokens, whole tokens, fingerprint, BOS and EOS by their names. */
+status tokenizer_index(tokenizer *t, const char *where) MUST_CHECK;
+
+static inline const uint8_t *token_bytes(const tokenizer *t, int32_t id, size_t *n) {
+    *n = t->offset[id + 1] - t->offset[id];
+    return t->blob + t->offset[id];
+}
+
+/* F_TOKENIZER with the usual advice. */
+status tokenizer_damaged(const char *what, const char *where, const char *why) MUST_CHECK;
+/* Longest added token of the index that stands at `at`: its bytes, 0 = none. */
+size_t added_match(const added_index *index, const uint8_t *text, size_t n, size_t at, int32_t *id);
+
+/* Model token with exactly these bytes, not an added one; -1 if there is none. */
+int32_t tokenizer_find(const tokenizer *t, const uint8_t *bytes, size_t n);
+
+static inline uint32_t pair_hash(uint64_t key) {
+    key *= 0x9E3779B97F4A7C15u;
+    return (uint32_t)(key >> 32) ^ (uint32_t)(key >> 20);
+}
+
+/* Rank of the merge of two ids, NO_RANK if there is none. */
+static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right) {
+    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    for (uint32_t i = pair_hash(key) & t->pair_mask;; i = (i + 1) & t->pair_mask) {
+        if (t->pair_keys[i] == key) return t->pair_ranks[i];
+        if (t->pair_keys[i] == UINT64_MAX) return NO_RANK;
+    }
+}
+
+/* merge_piece.c: ids of one piece by its merges. */
+typedef struct merge_scratch {
+    void *block; /* reused by long pieces */
+    size_t room;
+} merge_scratch;
+void merge_scratch_clear(merge_scratch *s);
+/* `out` has room for n ids; *count of them are written. n >= 1. */
+status merge_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                   int32_t *out, size_t *count) MUST_CHECK;
+
+/* byte_map.c: GPT-2's spelling of bytes as printable characters. */
+uint32_t byte_map_character(uint8_t byte);
+/* The byte a character of the map stands for, -1 if it is none. */
+int byte_map_byte(uint32_t character);
+/* Decodes a spelling of n bytes into out (room for n); false if a character is not of the map. */
+bool byte_map_decode(const char *spelling, size_t n, uint8_t *out, size_t *out_n);
+/* The spelling of n bytes, NUL-terminated; out has room for 2 n + 1. */
+void byte_map_encode(const uint8_t *bytes, size_t n, char *out);
+
+/* nfc.c: NFC of bytes; invalid UTF-8 stays. *out is the input itself if nothing changes, else it
+ * points into the buffer. */
+typedef struct nfc_buffer {
+    uint8_t *bytes;
+    size_t room;
+    int32_t *points;
+    size_t points_room;
+} nfc_buffer;
+void nfc_clear(nfc_buffer *b);
+status nfc_text(nfc_buffer *b, const uint8_t *text, size_t n, const uint8_t **out,
+                size_t *out_n) MUST_CHECK;
+
+/* tokenizer_gpt2.c */
+status tokenizer_read_gpt2(tokenizer **out, const char *folder) MUST_CHECK;
+
+#endif
