@@ -10,6 +10,7 @@
 extern const command config_command; /* init, show, check, presets, keys, diff, schema */
 extern const command runs_command;   /* ls, show, compare, plot, watch, rm, export */
 extern const command start_command;  /* corpus, tokenizer, training, evaluation in one go */
+extern const command bench_command;  /* floors, gemm, rows, train, all */
 extern const command doctor_command; /* what this machine has, and whether it is enough */
 
 #endif

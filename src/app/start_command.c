@@ -188,7 +188,7 @@ static status last_sample(start *s, bundle *b) {
     status result;
     generate_options g = {.max_tokens = 60, .sampler = sampler_defaults(), .bos = true,
                           .on_text = keep_text, .context = s->sample};
-    TRY_GOTO(result, engine_new(&e, &b->size, 256));
+    TRY_GOTO(result, engine_new(&e, &b->model, 256));
     TRY_GOTO(result, session_new(&one, e));
     result = generate(one, b->tokenizer, s->o->prompt, strlen(s->o->prompt), &g, NULL);
 done:

@@ -1,0 +1,195 @@
+/* bench_command.c - `fathom bench WHAT`: numbers as ratios to floors measured in the same run.
+ *
+ * Every benchmark prints the same rows {name, tier, threads, value, unit, floor, ratio}; with --json
+ * they are result.rows. `train` trains a preset on random bytes in a temporary folder and compares
+ * its rate with the step model (step_model.h) and with the peak of the arithmetic.
+ */
+#include "app/app.h"
+#include "app/step_model.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "kernels/kernels_bench.h"
+#include "model/presets.h"
+#include "train/plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct bench_settings {
+    const char *size;
+    int64_t seq_len, batch_tokens;
+    double seconds;
+    int precision;
+} bench_settings;
+
+static const char *const precisions[] = {"both", "f32", "bf16", NULL};
+static const option rows[] = {
+    {"bench", "size", OPTION_STRING, offsetof(bench_settings, size), "f-15m",
+     "Model of `bench train` (fathom config presets)."},
+    {"bench", "seq-len", OPTION_COUNT, offsetof(bench_settings, seq_len), "512",
+     "Tokens in a row.", 8, 1e6},
+    {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16k",
+     "Tokens of a step.", 8, 1e9},
+    {"bench", "seconds", OPTION_DURATION, offsetof(bench_settings, seconds), "10s",
+     "Time for measuring whole steps, for each precision.", 0.1, 3600},
+    {"bench", "precision", OPTION_CHOICE, offsetof(bench_settings, precision), "both",
+     "Products in f32, bf16 or both.", .choices = precisions},
+};
+static const option_table bench_options = {rows, sizeof rows / sizeof rows[0],
+                                           sizeof(bench_settings), NULL};
+static const option_table *const tables[] = {&bench_options, NULL};
+
+static json_t *row_json(const bench_row *r) {
+    return json_pack("{s:s, s:s, s:i, s:f, s:s, s:f, s:f}", "name", r->name, "tier",
+                     tier_name(r->tier), "threads", r->threads, "value", r->value, "unit", r->unit,
+                     "floor", r->floor, "ratio", r->ratio);
+}
+
+static status print_rows(command_context *c, const bench_table *t) {
+    json_t *all = json_array();
+    if (all == NULL) return FAIL(F_NO_MEMORY, "no memory for the rows", "bench", "", "run it again");
+    say(c, "%-46s %-8s %3s %12s %-10s %12s %6s\n", "name", "tier", "thr", "value", "unit", "floor",
+        "ratio");
+    for (int i = 0; i < t->n; i++) {
+        const bench_row *r = &t->rows[i];
+        if (r->floor > 0)
+            say(c, "%-46s %-8s %3d %12.4g %-10s %12.4g %6.2f\n", r->name, tier_name(r->tier),
+                r->threads, r->value, r->unit, r->floor, r->ratio);
+        else
+            say(c, "%-46s %-8s %3d %12.4g %s\n", r->name, tier_name(r->tier), r->threads, r->value,
+                r->unit);
+        if (json_array_append_new(all, row_json(r)) != 0) {
+            json_decref(all);
+            return FAIL(F_NO_MEMORY, "no memory for the rows", "bench", "", "run it again");
+        }
+    }
+    return result_set(c, "rows", all);
+}
+
+/* A file of random bytes: the rate of training does not depend on what is learnt. */
+static status random_file(const char *path, size_t n) {
+    uint8_t *bytes = mem_alloc(n);
+    if (bytes == NULL) return STATUS_MEMORY;
+    rng r = rng_at(1, RNG_BENCH, 0);
+    for (size_t i = 0; i < n; i++) bytes[i] = (uint8_t)rng_u64(r, i);
+    status s = file_write(path, bytes, n);
+    mem_free(bytes);
+    return s;
+}
+
+static status train_settings_of(train_settings *t, const bench_settings *o, const char *folder,
+                                bool bf16) {
+    const model_preset *preset = model_preset_find(o->size);
+    if (preset == NULL)
+        return FAIL(F_BAD_VALUE, text("unknown size \"%s\"", o->size), "--size",
+                    "it is not one of the presets", "fathom config presets lists them");
+    TRY(train_settings_defaults(t));
+    t->run = text("%s/run", folder);
+    t->input = text("%s/bytes", folder);
+    t->size = o->size;
+    t->vocab_size = preset->config.vocab_size;
+    t->seq_len = o->seq_len;
+    t->batch_tokens = o->batch_tokens;
+    t->max_steps = 1000;
+    t->precision = bf16 ? PRECISION_BF16 : PRECISION_F32;
+    return STATUS_OK;
+}
+
+static status train_rows(const bench_settings *o, const char *folder, bool bf16, bench_table *t) {
+    train_settings s;
+    train_plan plan;
+    step_model model;
+    double rate, peak;
+    TRY(train_settings_of(&s, o, folder, bf16));
+    TRY(plan_make(&s, 0, &plan));
+    int64_t sequences = plan.batch_tokens / plan.seq_len;
+    step_shape shape = {.seq_len = plan.seq_len, .micro_rows = plan.micro_batch,
+                        .micro_batches = sequences / plan.micro_batch, .lanes = plan.lanes,
+                        .bf16 = bf16};
+    TRY(step_model_measure(&plan.model, &shape, &model));
+    TRY(train_measure(&s, o->seconds, &rate));
+    gemm_type type = bf16 ? GEMM_BF16 : GEMM_F32;
+    TRY(bench_peak(type, pool_threads(), &peak));
+    double ceiling = (double)plan.batch_tokens / model.seconds;
+    double gflops = rate * model_config_flops_per_token(&plan.model, plan.seq_len) / 1e9;
+    log_info("step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
+             o->size, bf16 ? "bf16" : "f32", model.products, model.attention, model.elementwise,
+             model.optimiser);
+    bench_row row = {.tier = kernels_tier(), .threads = pool_threads()};
+    const char *kind = bf16 ? "bf16" : "f32";
+    snprintf(row.name, sizeof row.name, "train/model %s %s", o->size, kind);
+    row.value = rate, row.unit = "tokens/s", row.floor = ceiling, row.ratio = rate / ceiling;
+    TRY(bench_table_add(t, row));
+    snprintf(row.name, sizeof row.name, "train/peak %s %s", o->size, kind);
+    row.value = gflops, row.unit = "GFLOP/s", row.floor = peak, row.ratio = gflops / peak;
+    return bench_table_add(t, row);
+}
+
+static status bench_train(const bench_settings *o, bench_table *t) {
+    const char *tmp = getenv("TMPDIR");
+    char folder[PATH_SIZE], path[PATH_SIZE];
+    TRY(path_join(folder, tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", "fathom-bench-XXXXXX"));
+    if (mkdtemp(folder) == NULL) return error_errno(errno, "make a temporary folder", folder);
+    status s = path_join(path, folder, "bytes");
+    if (s == STATUS_OK) s = random_file(path, (size_t)4 << 20);
+    if (s == STATUS_OK && o->precision != 2) s = train_rows(o, folder, false, t);
+    if (s == STATUS_OK && o->precision != 1) s = train_rows(o, folder, true, t);
+    error_report kept;
+    error_save(&kept);
+    if (folder_remove(folder) != STATUS_OK) log_warn("%s was left behind", folder);
+    error_restore(&kept);
+    return s;
+}
+
+static status run_what(command_context *c, bool floors, bool products, bool elements, bool train) {
+    if (c->dry_run) {
+        say(c, "would measure for about %d s\n", 12 * floors + 20 * products + 10 * elements + 40 * train);
+        return STATUS_OK;
+    }
+    bench_table t = {0};
+    status s = STATUS_OK;
+    if (floors) s = bench_floors(&t);
+    if (s == STATUS_OK && products) s = bench_gemm(&t);
+    if (s == STATUS_OK && elements) s = bench_elementwise(&t);
+    if (s == STATUS_OK && train) s = bench_train(c->settings[0], &t);
+    if (s == STATUS_OK) s = print_rows(c, &t);
+    bench_table_clear(&t);
+    return s;
+}
+
+static status run_floors(command_context *c) { return run_what(c, true, false, false, false); }
+static status run_gemm(command_context *c) { return run_what(c, false, true, false, false); }
+static status run_elements(command_context *c) { return run_what(c, false, false, true, false); }
+static status run_train(command_context *c) { return run_what(c, false, false, false, true); }
+static status run_all(command_context *c) { return run_what(c, true, true, true, true); }
+
+static const command floors_command = {
+    .name = "floors", .summary = "what this machine can do: bandwidth, peaks, hand-off",
+    .examples = "fathom bench floors --json", .run = run_floors, .threads = true};
+static const command gemm_command = {
+    .name = "gemm", .summary = "matrix products of training and decoding against the peak",
+    .examples = "fathom bench gemm", .run = run_gemm, .threads = true};
+static const command elements_command = {
+    .name = "rows", .summary = "element-wise kernels and attention",
+    .examples = "fathom bench rows", .run = run_elements, .threads = true};
+static const command train_bench_command = {
+    .name = "train", .summary = "whole training steps against the sum of their kernels",
+    .examples = "fathom bench train --size f-15m\nfathom bench train --size dense-12x768 --precision f32",
+    .options = tables, .run = run_train, .threads = true};
+static const command all_command = {
+    .name = "all", .summary = "everything above", .examples = "fathom bench all --json",
+    .options = tables, .run = run_all, .threads = true};
+static const command *const children[] = {&floors_command, &gemm_command, &elements_command,
+                                          &train_bench_command, &all_command, NULL};
+
+const command bench_command = {
+    .name = "bench",
+    .summary = "measure this machine and this program on it",
+    .examples = "fathom bench floors\nfathom bench gemm --json\nfathom bench train --size f-15m",
+    .notes = "Ratios are to floors of the same run. Run it on a quiet machine.",
+    .children = children,
+};
