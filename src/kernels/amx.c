@@ -23,6 +23,8 @@
 #define PRODUCT_NAME product_amx_standin
 extern const product_kernels product_amx_standin;
 #else
+#include "kernels/probes.h"
+
 #include <immintrin.h>
 #define PRODUCT_NAME product_amx
 #endif
@@ -110,3 +112,26 @@ const product_kernels PRODUCT_NAME = {
     .rows = 2 * TILE_ROWS, .form = A_TILES, .k_block = 1024, .a_size = 2, .b_size = 32, .c_size = 4,
     .micro = micro_amx, .enter = amx_enter, .leave = amx_leave,
 };
+
+#if !defined(FATHOM_AMX_STANDIN)
+/* The floor of this tier: products of tiles that never leave the registers. */
+double amx_peak(int64_t n) {
+    amx_enter();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (int64_t i = 0; i < n; i++) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    amx_leave();
+    return 4.0 * 2 * TILE_ROWS * STRIP * TILE_K * (double)n;
+}
+#endif

@@ -84,16 +84,23 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
             odd[i][0] = odd[i][1] = _mm256_setzero_ps();
         }
         for (int pair = 0; pair < BF16_GROUP / 2; pair++, b += 4 * STRIP, a += 2 * cs) {
+            __m256i w0 = _mm256_loadu_si256((const __m256i *)(const void *)b);
+            __m256i w1 = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
+            __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(w0, 16));
+            __m256 x1 = _mm256_castsi256_ps(_mm256_slli_epi32(w1, 16));
             UNROLL
-            for (int h = 0; h < 2; h++) {
-                __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)(b + h * 32));
-                __m256 x = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
-                __m256 y = _mm256_castsi256_ps(_mm256_and_si256(w, high));
-                UNROLL
-                for (int i = 0; i < rows; i++) {
-                    even[i][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + i * rs), x, even[i][h]);
-                    odd[i][h] = _mm256_fmadd_ps(_mm256_broadcast_ss(a + i * rs + cs), y, odd[i][h]);
-                }
+            for (int i = 0; i < rows; i++) {
+                __m256 v = _mm256_broadcast_ss(a + i * rs);
+                even[i][0] = _mm256_fmadd_ps(v, x0, even[i][0]);
+                even[i][1] = _mm256_fmadd_ps(v, x1, even[i][1]);
+            }
+            __m256 y0 = _mm256_castsi256_ps(_mm256_and_si256(w0, high));
+            __m256 y1 = _mm256_castsi256_ps(_mm256_and_si256(w1, high));
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                __m256 v = _mm256_broadcast_ss(a + i * rs + cs);
+                odd[i][0] = _mm256_fmadd_ps(v, y0, odd[i][0]);
+                odd[i][1] = _mm256_fmadd_ps(v, y1, odd[i][1]);
             }
         }
         UNROLL

@@ -92,19 +92,26 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
             for (int s = 0; s < strips; s++) even[i][s] = odd[i][s] = _mm512_setzero_ps();
         }
         for (int pair = 0; pair < BF16_GROUP / 2; pair++) {
+            __m512 x[2];
+            UNROLL
+            for (int s = 0; s < strips; s++)
+                x[s] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(b[s]), 16));
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs]);
+                UNROLL
+                for (int s = 0; s < strips; s++) even[i][s] = _mm512_fmadd_ps(v, x[s], even[i][s]);
+            }
             UNROLL
             for (int s = 0; s < strips; s++) {
-                __m512i w = _mm512_loadu_si512(b[s]);
-                __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
-                __m512 y = _mm512_castsi512_ps(_mm512_and_si512(w, high));
-                UNROLL
-                for (int i = 0; i < rows; i++) {
-                    even[i][s] = _mm512_fmadd_ps(_mm512_set1_ps(a[i / 3][i % 3 * rs]), x,
-                                                 even[i][s]);
-                    odd[i][s] = _mm512_fmadd_ps(_mm512_set1_ps(a[i / 3][i % 3 * rs + cs]), y,
-                                                odd[i][s]);
-                }
+                x[s] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(b[s]), high));
                 b[s] += STRIP;
+            }
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs + cs]);
+                UNROLL
+                for (int s = 0; s < strips; s++) odd[i][s] = _mm512_fmadd_ps(v, x[s], odd[i][s]);
             }
             UNROLL
             for (int i = 0; i < (rows + 2) / 3; i++) a[i] += 2 * cs;
