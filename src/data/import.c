@@ -270,6 +270,7 @@ static status no_text(const file_job *job, const char *bytes, size_t n) {
 static status import_bytes(importer *im, const char *name, const char *path, const char *bytes,
                            size_t n, bool in_folder) {
     file_job job = {.name = name, .path = safe_name(&im->path_name, path)};
+    TRY(buffer_check(&im->path_name));
     if (compression_of(bytes, n) != COMPRESSION_NONE) {
         buffer_cut(&im->unpacked, 0);
         TRY(stream_unpack(bytes, n, name, INPUT_LIMIT, &im->unpacked));
@@ -341,6 +342,7 @@ static status import_folder(importer *im, const char *folder, const char *inside
 static status import_input(importer *im, const char *input) {
     bool standard_input = strcmp(input, "-") == 0;
     im->source = standard_input ? "stdin" : safe_name(&im->source_name, path_name(input));
+    TRY(buffer_check(&im->source_name));
     if (standard_input) {
         char *bytes;
         size_t n;
