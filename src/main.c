@@ -2,7 +2,11 @@
 #include "app/app.h"
 #include "kernels/kernels.h"
 
-static const command *const commands[] = {&doctor_command, &config_command, NULL};
+extern const command train_command, chat_command, eval_command;
+
+static const command *const commands[] = {&start_command, &doctor_command, &config_command, &train_command,
+                                          &eval_command,   &chat_command,   &runs_command,
+                                          &bench_command,  NULL};
 
 static const command_program program = {
     .name = "fathom",

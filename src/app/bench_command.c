@@ -102,7 +102,7 @@ static status train_settings_of(train_settings *t, const bench_settings *o, cons
 static status train_rows(const bench_settings *o, const char *folder, bool bf16, bench_table *t) {
     train_settings s;
     train_plan plan;
-    step_model model;
+    step_model step;
     double rate, peak;
     TRY(train_settings_of(&s, o, folder, bf16));
     TRY(plan_make(&s, 0, &plan));
@@ -110,15 +110,15 @@ static status train_rows(const bench_settings *o, const char *folder, bool bf16,
     step_shape shape = {.seq_len = plan.seq_len, .micro_rows = plan.micro_batch,
                         .micro_batches = sequences / plan.micro_batch, .lanes = plan.lanes,
                         .bf16 = bf16};
-    TRY(step_model_measure(&plan.model, &shape, &model));
+    TRY(step_model_measure(&plan.model, &shape, &step));
     TRY(train_measure(&s, o->seconds, &rate));
     gemm_type type = bf16 ? GEMM_BF16 : GEMM_F32;
     TRY(bench_peak(type, pool_threads(), &peak));
-    double ceiling = (double)plan.batch_tokens / model.seconds;
+    double ceiling = (double)plan.batch_tokens / step.seconds;
     double gflops = rate * model_config_flops_per_token(&plan.model, plan.seq_len) / 1e9;
     log_info("step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
-             o->size, bf16 ? "bf16" : "f32", model.products, model.attention, model.elementwise,
-             model.optimiser);
+             o->size, bf16 ? "bf16" : "f32", step.products, step.attention, step.elementwise,
+             step.optimiser);
     bench_row row = {.tier = kernels_tier(), .threads = pool_threads()};
     const char *kind = bf16 ? "bf16" : "f32";
     snprintf(row.name, sizeof row.name, "train/model %s %s", o->size, kind);

@@ -63,7 +63,7 @@ static status batch_fill(eval_batch *b, loader *l, int64_t row, int rows) {
     return STATUS_OK;
 }
 
-static status batch_forward(eval_batch *b, int rows, bundle *bundle, arena *a) {
+static status batch_forward(eval_batch *b, int rows, bundle *of, arena *a) {
     size_t mark = arena_mark(a);
     model_batch batch = {
         .layout = {.n = b->start[rows], .n_sequences = rows, .start = b->start,
@@ -72,8 +72,8 @@ static status batch_forward(eval_batch *b, int rows, bundle *bundle, arena *a) {
     };
     model_result result = {.each = b->each};
     tape t;
-    status s = tape_init(&t, a, &bundle->model.params, (tape_options){0});
-    if (s == STATUS_OK) s = model_forward(&bundle->model, &t, &batch, &result);
+    status s = tape_init(&t, a, &of->model.params, (tape_options){0});
+    if (s == STATUS_OK) s = model_forward(&of->model, &t, &batch, &result);
     arena_reset(a, mark);
     return s;
 }

@@ -36,9 +36,9 @@ TEST(sampler_frequencies_follow_the_softmax) {
     int count[V], draws = 20000;
     frequencies(&o, draws, count);
     double sum = 0;
-    for (int i = 0; i < V; i++) sum += exp(base_logits[i] / 0.7);
+    for (int i = 0; i < V; i++) sum += exp((double)base_logits[i] / 0.7);
     for (int i = 0; i < V; i++) {
-        double p = exp(base_logits[i] / 0.7) / sum, sd = sqrt(p * (1 - p) * draws);
+        double p = exp((double)base_logits[i] / 0.7) / sum, sd = sqrt(p * (1 - p) * draws);
         CHECK(fabs(count[i] - p * draws) <= 4.5 * sd + 1, "id %d: %d draws, expected %.0f", i, count[i],
               p * draws);
     }
@@ -54,7 +54,7 @@ TEST(sampler_top_k_keeps_k) {
 
 TEST(sampler_top_p_keeps_the_smallest_sufficient_set) {
     double sum = 0;
-    for (int i = 0; i < V; i++) sum += exp(base_logits[i]);
+    for (int i = 0; i < V; i++) sum += exp((double)base_logits[i]);
     double two = 2 * exp(2.0) / sum; /* mass of ids 2 and 4 */
     sampler_options o = {.temperature = 1, .top_p = two + 0.01, .repetition_penalty = 1, .seed = 1};
     int count[V];
@@ -76,7 +76,7 @@ TEST(sampler_min_p_is_relative_to_the_best) {
     int count[V];
     frequencies(&o, 3000, count);
     for (int i = 0; i < V; i++) {
-        bool kept = exp(base_logits[i] - 2.0) >= 0.3;
+        bool kept = exp((double)base_logits[i] - 2.0) >= 0.3;
         CHECK((count[i] > 0) == kept, "id %d drawn %d times", i, count[i]);
     }
 }
