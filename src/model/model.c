@@ -113,18 +113,6 @@ static status check_batch(const model *m, const tape *t, const model_batch *b) {
     return STATUS_OK;
 }
 
-/* Routing choices: the caller's, or empty slots made here, before any block runs, because what a
- * checkpointed block takes from the arena does not outlive its forward. */
-static status prepare_choices(const model *m, tape *t, const model_batch *b) {
-    int n = model_n_choices(m);
-    TRY(tape_choices(t, n, b->choices));
-    for (int i = 0; b->choices == NULL && i < n; i++) {
-        t->choices[i].n = b->layout.n * m->config.n_expert_used;
-        t->choices[i].ids = tape_alloc(t, (size_t)t->choices[i].n * sizeof(int32_t));
-    }
-    return tape_status(t);
-}
-
 /* Summed loss of x [n, d], not yet normalised, against target. */
 static head_loss *loss_of(tape *t, const forward *f, var *x, param *norm, const int32_t *target,
                           double scale, double *each) {
@@ -162,10 +150,10 @@ static void run_heads(tape *t, forward *f, var *trunk, model_result *result) {
 status model_forward(model *m, tape *t, const model_batch *batch, model_result *result) {
     *result = (model_result){.each = result->each};
     TRY(check_batch(m, t, batch));
-    TRY(prepare_choices(m, t, batch));
+    TRY(tape_choices(t, model_n_choices(m), batch->choices));
     forward *f = tape_alloc(t, sizeof *f);
     if (f == NULL) return tape_status(t);
-    *f = (forward){.m = m, .batch = *batch, .counting = t->options.recording};
+    *f = (forward){.m = m, .batch = *batch};
     var *x = op_embedding(t, m->embedding, batch->ids, batch->layout.n);
     for (int64_t i = 0; i < m->config.n_layer; i++)
         x = block_run(t, f, i, x);

@@ -8,7 +8,6 @@
 typedef struct forward {
     model *m;
     model_batch batch;
-    bool counting;       /* the tape records: routed tokens are counted */
     double balance_loss; /* summed over routed layers */
 } forward;
 
