@@ -3,8 +3,13 @@
 
 #include "base/file.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 #include <xxhash.h>
+
+#define FILE_PIECE ((size_t)1 << 20)
 
 uint64_t hash64(const void *bytes, size_t n, uint64_t seed) {
     return XXH3_64bits_withSeed(bytes, n, seed);
@@ -74,10 +79,27 @@ status sha256_bytes(const void *bytes, size_t n, sha256_hex *out) {
     return sha256_end(s, out);
 }
 
+/* In pieces, not through a mapping: pages of a mapped file would count as memory of the process. */
+static status add_file(sha256_state *state, int file, const char *path) {
+    unsigned char *piece = mem_alloc(FILE_PIECE);
+    if (piece == NULL) return STATUS_MEMORY;
+    status result = STATUS_OK;
+    ssize_t n;
+    while (result == STATUS_OK && (n = read(file, piece, FILE_PIECE)) != 0) {
+        if (n > 0) result = sha256_add(state, piece, (size_t)n);
+        if (n < 0 && errno != EINTR) result = error_errno(errno, text("read %s", path), path);
+    }
+    mem_free(piece);
+    return result;
+}
+
 status sha256_file(const char *path, sha256_hex *out) {
-    mapped_file m;
-    TRY(mapped_open(&m, path));
-    status result = sha256_bytes(m.data, m.size, out);
-    mapped_close(&m);
+    sha256_state *state;
+    TRY(sha256_new(&state));
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    status result = file < 0 ? error_errno(errno, text("open %s", path), path) : add_file(state, file, path);
+    if (file >= 0) close(file);
+    if (result == STATUS_OK) return sha256_end(state, out);
+    sha256_free(state);
     return result;
 }

@@ -6,7 +6,7 @@
  *         model.safetensors    masters, F32, Hugging Face names
  *         optimizer.safetensors  m and v, one tensor each per parameter
  *         state.json           step, tokens, best validation, counters, what the data was
- *         MANIFEST             size and XXH3-128 of every file above; written last
+ *         MANIFEST             size and SHA-256 of every file above; written last
  *
  * A checkpoint is filled as step-900.tmp, flushed, and renamed when complete: a kill at any moment
  * leaves either the folder or nothing that is taken for it. Reading verifies MANIFEST first, so a

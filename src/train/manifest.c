@@ -15,16 +15,8 @@
 #include <string.h>
 
 #define MANIFEST_HEAD "fathom-manifest 1"
+#define HASH_DIGITS   64
 static const char *const FIX = "remove this checkpoint folder; the run then continues from the one before";
-
-static status hash_file(const char *path, int64_t *size, hash128_value *hash) {
-    mapped_file file;
-    TRY(mapped_open(&file, path));
-    *size = (int64_t)file.size;
-    *hash = hash128(file.data, file.size);
-    mapped_close(&file);
-    return STATUS_OK;
-}
 
 /* Appends a line to text of `room` bytes; what does not fit is our mistake. */
 static status add_line(char *out, size_t room, size_t *used, const char *line) {
@@ -51,20 +43,20 @@ static status describe_files(const char *folder, char **names, int n, char *out,
         char path[PATH_SIZE];
         TRY(path_join(path, folder, names[i]));
         manifest_entry e;
-        TRY(hash_file(path, &e.size, &e.hash));
-        TRY(add_line(out, room, &used,
-                     text("%016" PRIx64 "%016" PRIx64 " %" PRId64 " %s", e.hash.high, e.hash.low,
-                          e.size, names[i])));
+        TRY(path_size(path, &e.size));
+        TRY(sha256_file(path, &e.hash));
+        TRY(add_line(out, room, &used, text("%s %" PRId64 " %s", e.hash.hex, e.size, names[i])));
     }
-    hash128_value all = hash128(out, used);
-    return add_line(out, room, &used, text("end %016" PRIx64 "%016" PRIx64, all.high, all.low));
+    sha256_hex all;
+    TRY(sha256_bytes(out, used, &all));
+    return add_line(out, room, &used, text("end %s", all.hex));
 }
 
 status manifest_write(const char *folder) {
     char **names;
     int n;
     TRY(folder_list(folder, &names, &n));
-    char lines[(MANIFEST_ENTRIES_MAX + 2) * (MANIFEST_NAME_SIZE + 64)], path[PATH_SIZE];
+    char lines[(MANIFEST_ENTRIES_MAX + 2) * (MANIFEST_NAME_SIZE + 96)], path[PATH_SIZE];
     status s = describe_files(folder, names, n, lines, sizeof lines);
     folder_list_free(names, n);
     TRY(s);
@@ -78,35 +70,25 @@ static status bad_line(const char *where, int line, const char *why) {
     return FAIL(F_CHECKPOINT, text("line %d of a manifest is not as written", line), where, why, FIX);
 }
 
-/* Exactly 16 lower-case hex digits. */
-static bool parse_hex(const char *s, uint64_t *out) {
-    *out = 0;
-    for (int i = 0; i < 16; i++) {
-        char c = s[i];
-        unsigned digit;
-        if (c >= '0' && c <= '9')
-            digit = (unsigned)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            digit = (unsigned)(c - 'a') + 10;
-        else
-            return false;
-        *out = *out << 4 | digit;
+/* 64 lower-case hex digits. */
+static bool parse_hash(const char *line, sha256_hex *out) {
+    for (int i = 0; i < HASH_DIGITS; i++) {
+        char c = line[i];
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f')) return false;
+        out->hex[i] = c;
     }
+    out->hex[HASH_DIGITS] = 0;
     return true;
-}
-
-static bool parse_hash(const char *line, size_t n, hash128_value *out) {
-    return n >= 32 && parse_hex(line, &out->high) && parse_hex(line + 16, &out->low);
 }
 
 /* "<hash> <size> <name>" of n bytes. */
 static bool parse_entry(const char *line, size_t n, manifest_entry *e) {
-    if (n < 36 || !parse_hash(line, n, &e->hash) || line[32] != ' ') return false;
-    size_t at = 33;
+    size_t at = HASH_DIGITS + 1;
+    if (n < at + 3 || !parse_hash(line, &e->hash) || line[HASH_DIGITS] != ' ') return false;
     e->size = 0;
-    while (at < n && line[at] >= '0' && line[at] <= '9' && at < 33 + 18)
+    while (at < n && line[at] >= '0' && line[at] <= '9' && at < HASH_DIGITS + 19)
         e->size = e->size * 10 + (line[at++] - '0');
-    if (at == 33 || at >= n || line[at] != ' ') return false;
+    if (at == HASH_DIGITS + 1 || at >= n || line[at] != ' ') return false;
     const char *name = line + at + 1;
     size_t length = n - at - 1;
     if (length < 1 || length >= MANIFEST_NAME_SIZE || name[0] == '.') return false;
@@ -115,6 +97,17 @@ static bool parse_entry(const char *line, size_t n, manifest_entry *e) {
     memcpy(e->name, name, length);
     e->name[length] = 0;
     return true;
+}
+
+/* The last line, `length` bytes at `at`, against the lines before it. */
+static status check_end(const char *bytes, size_t at, size_t length, size_t n, const char *where,
+                        int line) {
+    sha256_hex said, is;
+    TRY(sha256_bytes(bytes, at, &is));
+    if (!parse_hash(bytes + at + 4, &said) || strcmp(said.hex, is.hex) != 0)
+        return bad_line(where, line, "the hash of the lines before it differs");
+    if (at + length + 1 != n) return bad_line(where, line + 1, "bytes follow the last line");
+    return STATUS_OK;
 }
 
 status manifest_parse(const char *bytes, size_t n, const char *where, manifest *out) {
@@ -128,12 +121,8 @@ status manifest_parse(const char *bytes, size_t n, const char *where, manifest *
         if (line == 1) {
             if (length != strlen(MANIFEST_HEAD) || memcmp(text_line, MANIFEST_HEAD, length) != 0)
                 return bad_line(where, line, "it should read \"" MANIFEST_HEAD "\"");
-        } else if (length == 36 && memcmp(text_line, "end ", 4) == 0) {
-            hash128_value said, is = hash128(bytes, at);
-            if (!parse_hash(text_line + 4, 32, &said) || said.low != is.low || said.high != is.high)
-                return bad_line(where, line, "the hash of the lines before it differs");
-            if (at + length + 1 != n) return bad_line(where, line + 1, "bytes follow the last line");
-            return STATUS_OK;
+        } else if (length == HASH_DIGITS + 4 && memcmp(text_line, "end ", 4) == 0) {
+            return check_end(bytes, at, length, n, where, line);
         } else {
             if (out->n == MANIFEST_ENTRIES_MAX)
                 return bad_line(where, line, text("more than %d files", MANIFEST_ENTRIES_MAX));
@@ -152,17 +141,16 @@ static status check_entry(const char *folder, const manifest_entry *e) {
         return FAIL(F_CHECKPOINT, text("%s is missing", e->name), path,
                     "MANIFEST names it, so it was there when the checkpoint was written", FIX);
     int64_t size;
-    hash128_value hash;
-    TRY(hash_file(path, &size, &hash));
+    sha256_hex hash;
+    TRY(path_size(path, &size));
     if (size != e->size)
         return FAIL(F_CHECKPOINT,
                     text("%s has %" PRId64 " bytes instead of %" PRId64, e->name, size, e->size), path,
                     "it was cut or changed after it was written", FIX);
-    if (hash.low != e->hash.low || hash.high != e->hash.high)
+    TRY(sha256_file(path, &hash));
+    if (strcmp(hash.hex, e->hash.hex) != 0)
         return FAIL(F_CHECKPOINT, text("%s has other contents than were written", e->name), path,
-                    text("XXH3-128 is %016" PRIx64 "%016" PRIx64 ", MANIFEST says %016" PRIx64
-                         "%016" PRIx64, hash.high, hash.low, e->hash.high, e->hash.low),
-                    FIX);
+                    text("SHA-256 is %s, MANIFEST says %s", hash.hex, e->hash.hex), FIX);
     return STATUS_OK;
 }
 

@@ -3,11 +3,11 @@
  * Text, one file a line, sorted by name, the last line a hash of all lines before it:
  *
  *     fathom-manifest 1
- *     0123456789abcdef0123456789abcdef 4096 config.json
+ *     0123456789abcdef...64 digits 4096 config.json
  *     ...
- *     end 0123456789abcdef0123456789abcdef
+ *     end 0123456789abcdef...64 digits
  *
- * Hashes are XXH3-128, high half first. A name is one path component.
+ * Hashes are SHA-256 in lower-case hex. A name is one path component.
  */
 #ifndef FATHOM_TRAIN_MANIFEST_H
 #define FATHOM_TRAIN_MANIFEST_H
@@ -20,7 +20,7 @@
 typedef struct manifest_entry {
     char name[MANIFEST_NAME_SIZE];
     int64_t size;
-    hash128_value hash;
+    sha256_hex hash;
 } manifest_entry;
 typedef struct manifest {
     manifest_entry entry[MANIFEST_ENTRIES_MAX];

@@ -4,22 +4,24 @@
 #include "base/hash.h"
 #include "train/manifest.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define HEX16 "0123456789abcdef"
 static const char *const bodies[] = {
     "fathom-manifest 1\n",
-    "fathom-manifest 1\n0123456789abcdef0123456789abcdef 4096 config.json\n",
-    "fathom-manifest 1\n00000000000000000000000000000000 0 a\n"
-    "ffffffffffffffffffffffffffffffff 999999999999999999 model.safetensors\n",
+    "fathom-manifest 1\n" HEX16 HEX16 HEX16 HEX16 " 4096 config.json\n",
+    "fathom-manifest 1\n" HEX16 HEX16 HEX16 HEX16 " 0 a\n" HEX16 HEX16 HEX16 HEX16
+    " 999999999999999999 model.safetensors\n",
 };
 
 size_t fuzz_seed(int i, uint8_t *out, size_t room) {
     if ((size_t)i >= sizeof bodies / sizeof *bodies) return 0;
     size_t n = strlen(bodies[i]);
-    hash128_value h = hash128(bodies[i], n);
-    int all = snprintf((char *)out, room, "%send %016" PRIx64 "%016" PRIx64 "\n", bodies[i], h.high, h.low);
+    sha256_hex hash;
+    if (sha256_bytes(bodies[i], n, &hash) != STATUS_OK) return 0;
+    int all = snprintf((char *)out, room, "%send %s\n", bodies[i], hash.hex);
     return all > 0 && (size_t)all < room ? (size_t)all : 0;
 }
 

@@ -19,17 +19,17 @@
 
 typedef struct plan_case {
     const char *name, *size;
-    int64_t seq_len, batch_tokens;
+    int64_t vocab_size, seq_len, batch_tokens;
     int grad_lanes;
     bool recompute, bf16;
 } plan_case;
 
 static const plan_case cases[] = {
-    {"dense recipe", "shakespeare-char", 64, 768, 1, false, false},
-    {"f-1m", "f-1m", 256, 4096, 8, false, false},
-    {"f-1m, recompute", "f-1m", 256, 4096, 2, true, false},
-    {"f-5m, bf16", "f-5m", 256, 2048, 4, false, true},
-    {"f-15m, one lane", "f-15m", 256, 1024, 1, false, false},
+    {"dense recipe", "shakespeare-char", 256, 64, 768, 1, false, false},
+    {"f-1m", "f-1m", 1024, 256, 4096, 8, false, false},
+    {"f-1m, recompute", "f-1m", 1024, 256, 4096, 2, true, false},
+    {"f-5m, bf16", "f-5m", 4096, 256, 2048, 4, false, true},
+    {"f-15m, one lane", "f-15m", 8192, 256, 1024, 1, false, false},
 };
 #define N_CASES ((int)(sizeof cases / sizeof *cases))
 
@@ -41,6 +41,7 @@ static status case_settings(train_settings *s, const plan_case *c, const char *f
     s->input = input;
     s->run = run;
     s->size = c->size;
+    s->vocab_size = c->vocab_size;
     s->seq_len = c->seq_len;
     s->batch_tokens = c->batch_tokens;
     s->grad_lanes = c->grad_lanes;

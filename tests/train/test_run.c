@@ -166,8 +166,16 @@ TEST(killed_at_random_moments_the_run_ends_with_the_same_bytes) {
     CHECK(kills >= wanted, "only %d kills", kills);
 }
 
-/* Runs in a process with handlers installed and sends `number` after a moment. */
+static int64_t size_of(const char *path) {
+    int64_t size = 0;
+    if (path_exists(path) && path_size(path, &size) != STATUS_OK) return -1;
+    return size;
+}
+
+/* Runs in a process with handlers installed and sends `number` after its first step. */
 static int run_with_signal(const train_settings *s, int number) {
+    const char *metrics = text("%s/metrics.jsonl", s->run);
+    int64_t before = size_of(metrics);
     pool_stop();
     pid_t child = fork();
     if (child == 0) {
@@ -177,8 +185,7 @@ static int run_with_signal(const train_settings *s, int number) {
         bool saved = done == STATUS_CANCELLED && r.steps > 0 && r.weights.hex[0] != 0;
         _exit(done == STATUS_OK ? 0 : saved ? error_exit_code(error_last()->id) : 99);
     }
-    const char *metrics = text("%s/metrics.jsonl", s->run);
-    for (int i = 0; i < 2000 && !path_exists(metrics); i++) {
+    for (int i = 0; i < 2000 && size_of(metrics) <= before; i++) {
         struct timespec nap = {.tv_nsec = 5000000};
         nanosleep(&nap, NULL);
     }
