@@ -28,7 +28,7 @@ const char *split_name(split_id split); /* "train", "validation" */
 typedef struct shard_facts {
     int vocab_size;       /* ids are below it; up to 65,536 they take 2 bytes, else 4 */
     int32_t bos_id, eos_id; /* ids around each document, -1 = none */
-    uint64_t tokenizer;   /* fingerprint of the tokenizer's file */
+    uint64_t tokenizer;   /* tokenizer_fingerprint */
 } shard_facts;
 
 /* One document as the table has it. */

@@ -36,16 +36,7 @@
 #define VALIDATION_PART 0.02
 #define TAIL_PART       0.1
 
-/* A job whose chunks may fail: the first failure by chunk number is kept, so that the message does
- * not depend on the number of threads. */
-typedef struct failure {
-    int64_t chunk; /* INT64_MAX = none */
-    status code;
-    error_report report;
-    int lock;
-} failure;
-
-static void failure_note(failure *f, int64_t chunk, status s) {
+void job_failure_note(job_failure *f, int64_t chunk, status s) {
     while (__atomic_exchange_n(&f->lock, 1, __ATOMIC_ACQUIRE) != 0) {}
     if (chunk < f->chunk) {
         f->chunk = chunk;
@@ -55,7 +46,7 @@ static void failure_note(failure *f, int64_t chunk, status s) {
     __atomic_store_n(&f->lock, 0, __ATOMIC_RELEASE);
 }
 
-static status failure_result(const failure *f) {
+status job_failure_result(const job_failure *f) {
     if (f->chunk == INT64_MAX) return STATUS_OK;
     error_restore(&f->report);
     return f->code;
@@ -74,7 +65,7 @@ static status read_text(const corpus_file *c, int64_t i, record *r) {
 
 typedef struct index_job {
     corpus_file *c;
-    failure failed;
+    job_failure failed;
 } index_job;
 
 static status index_one(corpus_file *c, int64_t i) {
@@ -99,7 +90,7 @@ static void index_chunk(void *context, int64_t chunk) {
     for (int64_t i = chunk * CHUNK; i < end; i++) {
         status s = index_one(job->c, i);
         if (s == STATUS_OK) continue;
-        failure_note(&job->failed, chunk, s);
+        job_failure_note(&job->failed, chunk, s);
         return;
     }
 }
@@ -122,9 +113,9 @@ static status index_corpus(corpus_file *c) {
     c->texts = mem_zalloc((size_t)c->n + 1, sizeof *c->texts);
     if (c->texts == NULL) return STATUS_MEMORY;
     find_lines(&c->map, c->texts);
-    index_job job = {.c = c, .failed = {.chunk = INT64_MAX}};
+    index_job job = {.c = c, .failed = JOB_FAILURE_NONE};
     pool_for((c->n + CHUNK - 1) / CHUNK, index_chunk, &job);
-    TRY(failure_result(&job.failed));
+    TRY(job_failure_result(&job.failed));
     for (int64_t i = 0; i < c->n; i++) c->text_bytes += c->texts[i].text_bytes;
     return STATUS_OK;
 }
@@ -303,7 +294,7 @@ static bool next_line(const split_plan *p, const char *bytes, size_t n, size_t *
 
 typedef struct search_job {
     split_plan *p;
-    failure failed;
+    job_failure failed;
 } search_job;
 
 static void search_chunk(void *context, int64_t chunk) {
@@ -313,14 +304,14 @@ static void search_chunk(void *context, int64_t chunk) {
     buffer train = {0};
     status s = STATUS_OK;
     for (int64_t i = chunk * CHUNK; i < end && s == STATUS_OK; i++) {
-        s = piece_text(p, SPLIT_TRAIN, i, &train, NULL);
+        s = piece_text(p, SPLIT_TRAIN, i, &train);
         size_t at = 0, length;
         uint64_t hash;
         bool counts;
         while (s == STATUS_OK && next_line(p, train.bytes, train.n, &at, &length, &hash, &counts))
             if (counts) hash_set_mark(&p->lines, hash);
     }
-    if (s != STATUS_OK) failure_note(&job->failed, chunk, s);
+    if (s != STATUS_OK) job_failure_note(&job->failed, chunk, s);
     buffer_clear(&train);
 }
 
@@ -328,7 +319,7 @@ static status find_shared_lines(split_plan *p) {
     buffer held = {0};
     status s = STATUS_OK;
     for (int64_t i = 0; i < p->n[SPLIT_VALIDATION] && s == STATUS_OK; i++) {
-        s = piece_text(p, SPLIT_VALIDATION, i, &held, NULL);
+        s = piece_text(p, SPLIT_VALIDATION, i, &held);
         size_t at = 0, length;
         uint64_t hash;
         bool counts;
@@ -337,9 +328,73 @@ static status find_shared_lines(split_plan *p) {
     }
     buffer_clear(&held);
     TRY(s);
-    search_job job = {.p = p, .failed = {.chunk = INT64_MAX}};
+    search_job job = {.p = p, .failed = JOB_FAILURE_NONE};
     pool_for((p->n[SPLIT_TRAIN] + CHUNK - 1) / CHUNK, search_chunk, &job);
-    return failure_result(&job.failed);
+    return job_failure_result(&job.failed);
+}
+
+static void append_kept(const split_plan *p, const char *bytes, size_t n, buffer *out) {
+    size_t at = 0, length;
+    uint64_t hash;
+    bool counts;
+    while (next_line(p, bytes, n, &at, &length, &hash, &counts))
+        if (!counts || !hash_set_marked(&p->lines, hash))
+            buffer_put(out, bytes + at - length, length);
+}
+
+status piece_text(const split_plan *p, split_id split, int64_t i, buffer *out) {
+    const piece *one = &p->pieces[split][i];
+    record r;
+    TRY(read_text(p->corpus, one->text, &r));
+    buffer_cut(out, 0);
+    size_t n = (size_t)(one->end - one->begin);
+    if (split == SPLIT_VALIDATION && p->drop_lines)
+        append_kept(p, r.text + one->begin, n, out);
+    else
+        buffer_put(out, r.text + one->begin, n);
+    record_clear(&r);
+    return buffer_check(out);
+}
+
+/* ---- the plan ---- */
+
+static int64_t count_lines(const char *bytes, size_t n) {
+    int64_t lines = 0;
+    for (size_t i = 0; i < n; i++) lines += bytes[i] == '\n';
+    return lines + (n > 0 && bytes[n - 1] != '\n');
+}
+
+static bool is_blank(const buffer *b) {
+    for (size_t i = 0; i < b->n; i++)
+        if (strchr(" \t\r\n\f\v", b->bytes[i]) == NULL) return false;
+    return true;
+}
+
+/* Counts what piece_text leaves out, and takes away pieces of which nothing is left. */
+static status measure_dropped(split_plan *p) {
+    buffer whole = {0}, kept = {0};
+    status s = STATUS_OK;
+    int64_t n = 0, bytes = 0;
+    for (int64_t i = 0; i < p->n[SPLIT_VALIDATION] && s == STATUS_OK; i++) {
+        p->drop_lines = false;
+        s = piece_text(p, SPLIT_VALIDATION, i, &whole);
+        p->drop_lines = true;
+        if (s == STATUS_OK) s = piece_text(p, SPLIT_VALIDATION, i, &kept);
+        if (s != STATUS_OK) break;
+        p->lines_dropped += count_lines(whole.bytes, whole.n) - count_lines(kept.bytes, kept.n);
+        p->bytes_dropped += (int64_t)(whole.n - kept.n);
+        if (is_blank(&kept)) {
+            p->emptied++;
+        } else {
+            p->pieces[SPLIT_VALIDATION][n++] = p->pieces[SPLIT_VALIDATION][i];
+            bytes += (int64_t)kept.n;
+        }
+    }
+    p->n[SPLIT_VALIDATION] = n;
+    p->bytes[SPLIT_VALIDATION] = bytes;
+    buffer_clear(&whole);
+    buffer_clear(&kept);
+    return s;
 }
 
 status split_plan_make(split_plan *p, const corpus_file *c, const tokenize_options *o) {
@@ -351,6 +406,7 @@ status split_plan_make(split_plan *p, const corpus_file *c, const tokenize_optio
     }
     if (s == STATUS_OK) s = divide(p, o);
     if (s == STATUS_OK && p->drop_lines) s = find_shared_lines(p);
+    if (s == STATUS_OK && p->drop_lines) s = measure_dropped(p);
     if (s != STATUS_OK) split_plan_clear(p);
     return s;
 }
@@ -359,34 +415,4 @@ void split_plan_clear(split_plan *p) {
     for (int i = 0; i < SPLIT_COUNT; i++) mem_free(p->pieces[i]);
     hash_set_clear(&p->lines);
     *p = (split_plan){0};
-}
-
-static void append_kept(const split_plan *p, const char *bytes, size_t n, buffer *out,
-                        dropped_lines *dropped) {
-    size_t at = 0, length;
-    uint64_t hash;
-    bool counts;
-    while (next_line(p, bytes, n, &at, &length, &hash, &counts)) {
-        if (!counts || !hash_set_marked(&p->lines, hash)) {
-            buffer_put(out, bytes + at - length, length);
-        } else if (dropped != NULL) {
-            dropped->lines++;
-            dropped->bytes += (int64_t)length;
-        }
-    }
-}
-
-status piece_text(const split_plan *p, split_id split, int64_t i, buffer *out,
-                  dropped_lines *dropped) {
-    const piece *one = &p->pieces[split][i];
-    record r;
-    TRY(read_text(p->corpus, one->text, &r));
-    buffer_cut(out, 0);
-    size_t n = (size_t)(one->end - one->begin);
-    if (split == SPLIT_VALIDATION && p->drop_lines)
-        append_kept(p, r.text + one->begin, n, out, dropped);
-    else
-        buffer_put(out, r.text + one->begin, n);
-    record_clear(&r);
-    return buffer_check(out);
 }

@@ -5,7 +5,7 @@
  *     split_plan p;
  *     TRY(split_plan_make(&p, &c, &options));     // pieces of both splits, in their order
  *     buffer text = {0};
- *     TRY(piece_text(&p, SPLIT_VALIDATION, i, &text, &dropped));
+ *     TRY(piece_text(&p, SPLIT_VALIDATION, i, &text));
  *
  * A piece is a document or, where the last tenth is cut off, a part of one. */
 #ifndef FATHOM_DATA_SPLIT_H
@@ -39,20 +39,30 @@ typedef struct piece {
 typedef struct split_plan {
     const corpus_file *corpus;
     piece *pieces[SPLIT_COUNT];
-    int64_t n[SPLIT_COUNT], bytes[SPLIT_COUNT];
+    int64_t n[SPLIT_COUNT];
+    int64_t bytes[SPLIT_COUNT]; /* of text, dropped lines not counted */
     bool tail, drop_lines;
     int line_min;
     hash_set lines; /* of the validation split; marked = also in training */
+    int64_t lines_dropped, bytes_dropped, emptied;
 } split_plan;
 status split_plan_make(split_plan *p, const corpus_file *c, const tokenize_options *o) MUST_CHECK;
-void split_plan_clear(split_plan *p);
+void split_plan_clear(split_plan *p); /* accepts a zeroed one */
 
-typedef struct dropped_lines {
-    int64_t lines, bytes;
-} dropped_lines;
-/* Replaces `out` by the text of a piece; lines that training has are left out of validation and
- * added to `dropped` (may be NULL). Safe from several threads with buffers of their own. */
-status piece_text(const split_plan *p, split_id split, int64_t i, buffer *out,
-                  dropped_lines *dropped) MUST_CHECK;
+/* Replaces `out` by the text of a piece; lines that training has are left out of validation. Safe
+ * from several threads with buffers of their own. */
+status piece_text(const split_plan *p, split_id split, int64_t i, buffer *out) MUST_CHECK;
+
+/* A job of the pool whose chunks may fail. The failure of the lowest chunk is kept, so the message
+ * does not depend on the number of threads. */
+typedef struct job_failure {
+    int64_t chunk; /* INT64_MAX = none */
+    status code;
+    error_report report;
+    int lock;
+} job_failure;
+#define JOB_FAILURE_NONE {.chunk = INT64_MAX}
+void job_failure_note(job_failure *f, int64_t chunk, status s);
+status job_failure_result(const job_failure *f) MUST_CHECK;
 
 #endif
