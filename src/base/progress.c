@@ -83,7 +83,7 @@ const char *count_text(int64_t n) {
 const char *sparkline_text(const double *values, int n) {
     enum { MOST = 40 };
     if (n > MOST) values += n - MOST, n = MOST;
-    double low = INFINITY, high = -INFINITY;
+    double low = HUGE_VAL, high = -HUGE_VAL;
     for (int i = 0; i < n; i++) {
         if (!isfinite(values[i])) continue;
         low = fmin(low, values[i]);

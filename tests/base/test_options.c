@@ -236,8 +236,8 @@ TEST(every_complaint_at_once) {
     CHECK(error_exit_code(F_CONFIG) == 78, "exit code");
     static const char *const expected[] = {
         "fathom.ini:2:1: unknown key \"learning-rat\" in [train]: did you mean \"learning-rate\"?",
-        "fathom.ini:3:14: train.schedule = \"cosin\": must be wsd, cosine, linear or constant "
-        "(nearest: cosine)\n    schedule =   cosin\n                 ^",
+        ("fathom.ini:3:14: train.schedule = \"cosin\": must be wsd, cosine, linear or constant "
+         "(nearest: cosine)\n    schedule =   cosin\n                 ^"),
         "fathom.ini:4:11: train.heads = \"70\": must be a whole number from 1 to 64",
         "fathom.ini:5:1: line without \"=\"",
         "fathom.ini:7:8: train.fast is set twice: fathom.ini:6 sets it already",

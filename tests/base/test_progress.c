@@ -16,7 +16,7 @@ TEST(words_for_numbers) {
         double seconds;
         const char *words;
     } times[] = {{0.44, "0.4 s"},       {59.4, "59 s"},       {65, "1 min 05 s"},
-                 {3599, "59 min 59 s"}, {3660, "1 h 01 min"}, {NAN, "unknown"}};
+                 {3599, "59 min 59 s"}, {3660, "1 h 01 min"}, {(double)NAN, "unknown"}};
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
         CHECK(strcmp(duration_text(times[i].seconds), times[i].words) == 0, "%s",
               duration_text(times[i].seconds));
@@ -29,7 +29,7 @@ TEST(words_for_numbers) {
 }
 
 TEST(sparkline_follows_the_locale) {
-    double values[] = {3, 2, 1, NAN};
+    double values[] = {3, 2, 1, (double)NAN};
     setenv("LC_ALL", "C", 1);
     CHECK(strcmp(sparkline_text(values, 4), "950!") == 0, "%s", sparkline_text(values, 4));
     setenv("LC_ALL", "C.UTF-8", 1);
