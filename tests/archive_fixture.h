@@ -19,19 +19,21 @@ static inline void fixture_check(bool ok) {
 static inline void tar_seal(char *header) {
     unsigned sum = 0;
     memset(header + 148, ' ', 8);
-    for (int i = 0; i < 512; i++) sum += (unsigned char)header[i];
+    for (int i = 0; i < 512; i++)
+        sum += (unsigned char)header[i];
     (void)snprintf(header + 148, 8, "%06o", sum);
     header[155] = ' ';
 }
 
 /* One member of any type, padded. Returns the offset of its header. */
-static inline size_t tar_put(buffer *tar, const char *name, char type, const void *bytes, size_t n) {
+static inline size_t tar_put(buffer *tar, const char *name, char type, const void *bytes,
+                             size_t n) {
     char header[512] = {0};
     static const char zeros[512] = {0};
     size_t at = tar->n, name_bytes = strlen(name);
     memcpy(header, name, name_bytes < 100 ? name_bytes : 100);
     memcpy(header + 100, "0000644", 8);
-    (void)snprintf(header + 124, 12, "%011zo", n);
+    (void)snprintf(header + 124, 12, "%011o", (unsigned)n & 0x3FFFFFFFu);
     header[156] = type;
     memcpy(header + 257, "ustar\00000", 8);
     tar_seal(header);
@@ -48,11 +50,14 @@ static inline void tar_finish(buffer *tar) {
     fixture_check(!tar->failed);
 }
 
-static inline void ar_start(buffer *ar) { buffer_text(ar, "!<arch>\n"); }
+static inline void ar_start(buffer *ar) {
+    buffer_text(ar, "!<arch>\n");
+}
 
 static inline void ar_put(buffer *ar, const char *name, const void *bytes, size_t n) {
     char header[61];
-    (void)snprintf(header, sizeof header, "%-16s%-12d%-6d%-6d%-8o%-10zu`\n", name, 0, 0, 0, 0100644u, n);
+    (void)snprintf(header, sizeof header, "%-16s%-12d%-6d%-6d%-8o%-10zu`\n", name, 0, 0, 0,
+                   0100644u, n);
     buffer_put(ar, header, 60);
     buffer_put(ar, bytes, n);
     if (n % 2 != 0) buffer_byte(ar, '\n');

@@ -22,13 +22,13 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#define AR_MAGIC      "!<arch>\n"
-#define AR_HEADER     ((size_t)60)
-#define TAR_BLOCK     ((size_t)512)
-#define PAX_LIMIT     ((size_t)1 << 20)
-#define UNPACK_STEP   ((size_t)1 << 20)
-#define LZMA_MEMORY   ((uint64_t)256 << 20)
-#define ZSTD_WINDOW   27
+#define AR_MAGIC    "!<arch>\n"
+#define AR_HEADER   ((size_t)60)
+#define TAR_BLOCK   ((size_t)512)
+#define PAX_LIMIT   ((size_t)1 << 20)
+#define UNPACK_STEP ((size_t)1 << 20)
+#define LZMA_MEMORY ((uint64_t)256 << 20)
+#define ZSTD_WINDOW 27
 
 /* ---- reports ------------------------------------------------------------------------------- */
 
@@ -43,8 +43,9 @@ static MUST_CHECK status refuse(const char *where, const char *what, const char 
     shown[n] = '\0';
     const char *place = n > 0 ? text("%s, member \"%s\", byte %zu", where, shown, at)
                               : text("%s, byte %zu", where, at);
-    return FAIL(F_ARCHIVE, what, place, why,
-                "fetch the file again; if it stays like this, it was not written by the usual tools");
+    return FAIL(
+        F_ARCHIVE, what, place, why,
+        "fetch the file again; if it stays like this, it was not written by the usual tools");
 }
 
 /* Numbers in ar headers: decimal, padded with spaces. */
@@ -66,7 +67,8 @@ static bool field_decimal(const uint8_t *field, size_t width, size_t *out) {
 static void ar_name(const uint8_t *header, char name[17]) {
     memcpy(name, header, 16);
     size_t n = 16;
-    while (n > 0 && name[n - 1] == ' ') n--;
+    while (n > 0 && name[n - 1] == ' ')
+        n--;
     if (n > 1 && name[n - 1] == '/') n--;
     name[n] = '\0';
 }
@@ -75,7 +77,8 @@ status ar_each(const void *input, size_t n, const char *where, archive_fn *fn, v
     const uint8_t *bytes = input;
     size_t at = strlen(AR_MAGIC);
     if (n < at || memcmp(bytes, AR_MAGIC, at) != 0)
-        return refuse(where, "not an ar archive", NULL, 0, "its first 8 bytes are not \"!<arch>\\n\"");
+        return refuse(where, "not an ar archive", NULL, 0,
+                      "its first 8 bytes are not \"!<arch>\\n\"");
     while (at < n) {
         if (n - at < AR_HEADER)
             return refuse(where, "the archive ends inside a header", NULL, at,
@@ -122,7 +125,8 @@ static bool field_size(const uint8_t *field, size_t width, size_t *out) {
         *out = value;
         return true;
     }
-    while (i < width && field[i] == ' ') i++;
+    while (i < width && field[i] == ' ')
+        i++;
     size_t first = i;
     for (; i < width && field[i] >= '0' && field[i] <= '7'; i++)
         if (!size_mul(&value, value, 8) || !size_add(&value, value, (size_t)(field[i] - '0')))
@@ -225,10 +229,12 @@ static MUST_CHECK status member_give(tar_walk *w, const char *path, const uint8_
                                      archive_fn *fn, void *context) {
     while (path[0] == '.' && path[1] == '/') {
         path += 2;
-        while (path[0] == '/') path++;
+        while (path[0] == '/')
+            path++;
     }
     const char *fault = path_fault(path);
-    if (fault != NULL) return refuse(w->where, "a member's path is not accepted", path, w->at, fault);
+    if (fault != NULL)
+        return refuse(w->where, "a member's path is not accepted", path, w->at, fault);
     archive_member member = {path, bytes, n};
     return fn(context, &member);
 }
@@ -297,7 +303,8 @@ done:
 
 compression compression_of(const void *bytes, size_t n) {
     if (n >= 2 && memcmp(bytes, "\x1F\x8B", 2) == 0) return COMPRESSION_GZIP;
-    if (n >= 6 && memcmp(bytes, "\xFD" "7zXZ", 6) == 0) return COMPRESSION_XZ;
+    static const uint8_t xz[] = {0xFD, '7', 'z', 'X', 'Z', 0};
+    if (n >= sizeof xz && memcmp(bytes, xz, sizeof xz) == 0) return COMPRESSION_XZ;
     if (n >= 4 && memcmp(bytes, "\x28\xB5\x2F\xFD", 4) == 0) return COMPRESSION_ZSTD;
     return COMPRESSION_NONE;
 }
@@ -334,8 +341,8 @@ static MUST_CHECK status step_begin(unpack *u, size_t *room) {
 
 static MUST_CHECK status step_end(unpack *u, const char *format, size_t made) {
     if (made > u->limit - u->made)
-        return stream_refuse(u, format, text("it unpacks to more than the %zu bytes allowed here",
-                                             u->limit));
+        return stream_refuse(u, format,
+                             text("it unpacks to more than the %zu bytes allowed here", u->limit));
     u->made += made;
     u->out->n += made;
     u->out->bytes[u->out->n] = '\0';
@@ -361,7 +368,8 @@ static MUST_CHECK status gzip_run(unpack *u, z_stream *z) {
         if (code != Z_OK && code != Z_STREAM_END)
             return stream_refuse(u, "gzip", z->msg != NULL ? z->msg : "its contents are damaged");
         /* gzip files may be put one behind the other */
-        if (code == Z_STREAM_END && compression_of(u->bytes + u->at, u->n - u->at) == COMPRESSION_GZIP)
+        if (code == Z_STREAM_END &&
+            compression_of(u->bytes + u->at, u->n - u->at) == COMPRESSION_GZIP)
             code = inflateReset(z);
     } while (code == Z_OK);
     return STATUS_OK;
@@ -397,7 +405,8 @@ static MUST_CHECK status xz_run(unpack *u, lzma_stream *z) {
         u->at = u->n - z->avail_in;
         TRY(step_end(u, "xz", room - z->avail_out));
         if (code == LZMA_MEM_ERROR) return no_memory(u, "liblzma");
-        if (code != LZMA_OK && code != LZMA_STREAM_END) return stream_refuse(u, "xz", lzma_reason(code));
+        if (code != LZMA_OK && code != LZMA_STREAM_END)
+            return stream_refuse(u, "xz", lzma_reason(code));
     } while (code == LZMA_OK);
     return STATUS_OK;
 }
@@ -421,7 +430,8 @@ static MUST_CHECK status zstd_run(unpack *u, ZSTD_DCtx *z) {
         code = ZSTD_decompressStream(z, &out, &in);
         u->at = in.pos;
         if (ZSTD_isError(code)) {
-            if (ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation) return no_memory(u, "zstd");
+            if (ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation)
+                return no_memory(u, "zstd");
             return stream_refuse(u, "zstd", ZSTD_getErrorName(code));
         }
         TRY(step_end(u, "zstd", out.pos));

@@ -38,7 +38,12 @@ status ar_each(const void *bytes, size_t n, const char *where, archive_fn *fn,
 status tar_each(const void *bytes, size_t n, const char *where, archive_fn *fn,
                 void *context) MUST_CHECK;
 
-typedef enum compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_XZ, COMPRESSION_ZSTD } compression;
+typedef enum compression {
+    COMPRESSION_NONE,
+    COMPRESSION_GZIP,
+    COMPRESSION_XZ,
+    COMPRESSION_ZSTD
+} compression;
 /* By the first bytes. */
 compression compression_of(const void *bytes, size_t n);
 /* Appends the unpacked stream (concatenated members and frames included) to `out`; bytes that are

@@ -34,7 +34,9 @@ void buffer_put(buffer *b, const void *bytes, size_t n) {
     b->bytes[b->n] = '\0';
 }
 
-void buffer_text(buffer *b, const char *string) { buffer_put(b, string, strlen(string)); }
+void buffer_text(buffer *b, const char *string) {
+    buffer_put(b, string, strlen(string));
+}
 
 void buffer_rune(buffer *b, uint32_t rune) {
     unsigned char bytes[4];

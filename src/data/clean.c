@@ -19,7 +19,9 @@
 
 /* ---- repair -------------------------------------------------------------------------------- */
 
-static bool plain(char c) { return (c >= 0x20 && c < 0x7F) || c == '\n' || c == '\t'; }
+static bool plain(char c) {
+    return (c >= 0x20 && c < 0x7F) || c == '\n' || c == '\t';
+}
 
 /* True if no non-ASCII sequence is valid and at least one byte is not ASCII. */
 static bool looks_latin1(const uint8_t *p, size_t n) {
@@ -36,14 +38,16 @@ static bool looks_latin1(const uint8_t *p, size_t n) {
 static void strike(buffer *out, size_t first) {
     size_t n = out->n;
     if (n <= first || out->bytes[n - 1] == '\n') return;
-    do n--;
+    do
+        n--;
     while (n > first && ((uint8_t)out->bytes[n] & 0xC0) == 0x80);
     buffer_cut(out, n);
 }
 
 static uint32_t rune_of(const uint8_t *p, size_t n) {
     uint32_t rune = n == 2 ? p[0] & 0x1F : n == 3 ? p[0] & 0x0F : p[0] & 0x07;
-    for (size_t i = 1; i < n; i++) rune = rune << 6 | (p[i] & 0x3F);
+    for (size_t i = 1; i < n; i++)
+        rune = rune << 6 | (p[i] & 0x3F);
     return rune;
 }
 
@@ -99,7 +103,8 @@ status text_repair(const char *bytes, size_t n, buffer *out, repair *what) {
     *what = (repair){.latin1 = looks_latin1(p, n)};
     while (i < n) {
         size_t run = i;
-        while (run < n && plain(bytes[run])) run++;
+        while (run < n && plain(bytes[run]))
+            run++;
         buffer_put(out, bytes + i, run - i);
         i = run;
         if (i < n) i += odd_repair(p, n, i, first, out, what);
@@ -151,11 +156,11 @@ typedef struct settle {
     buffer *out;
     size_t first;
     bool blank, headed;
-    span pending[2];        /* heading and subheading that wait for text; n = 0 for none */
+    span pending[2];         /* heading and subheading that wait for text; n = 0 for none */
     span tags[TAGS_WAITING]; /* tags that wait for theirs */
     int n_tags;
-    bool tags_blank;        /* an empty line belongs before them */
-    bool gone;              /* the line behind the tags was dropped */
+    bool tags_blank; /* an empty line belongs before them */
+    bool gone;       /* the line behind the tags was dropped */
 } settle;
 
 static void settle_line(settle *s, span line, bool heading) {
@@ -181,7 +186,8 @@ static void tags_flush(settle *s) {
     if (s->n_tags == 0) return;
     headings_flush(s);
     s->blank = s->tags_blank;
-    for (int i = 0; i < s->n_tags; i++) settle_line(s, s->tags[i], false);
+    for (int i = 0; i < s->n_tags; i++)
+        settle_line(s, s->tags[i], false);
     s->blank = blank;
     s->n_tags = 0;
 }
@@ -227,7 +233,8 @@ void text_settle(const char *bytes, size_t n, buffer *out) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
         span line = {p, (size_t)((newline != NULL ? newline : end) - p)};
         p = newline != NULL ? newline + 1 : end;
-        while (line.n > 0 && line.p[line.n - 1] == ' ') line.n--;
+        while (line.n > 0 && line.p[line.n - 1] == ' ')
+            line.n--;
         if (line.n == 0) {
             s.blank = true;
         } else if (*line.p >= MARK_HEADING && *line.p <= MARK_GONE) {
@@ -272,7 +279,8 @@ static bool fortune_continues(const fortune *f, span line) {
     if (f->out->n == f->first || f->width < FORTUNE_WRAP || line.n == 0) return false;
     if (line.n > 1 && line.p[0] == '-' && line.p[1] == '-') return false;
     size_t i = 0;
-    while (i < line.n && (line.p[i] == ' ' || line.p[i] == '\t')) i++;
+    while (i < line.n && (line.p[i] == ' ' || line.p[i] == '\t'))
+        i++;
     return i == 0 || (i < line.n && line.p[i] >= 'a' && line.p[i] <= 'z');
 }
 

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-/* First byte of a line that is more than text. No other control character but '\n' is in between. */
+/* First byte of a line that is more than text; other control characters but '\n' do not occur. */
 #define MARK_HEADING    '\x01'
 #define MARK_SUBHEADING '\x02'
 #define MARK_TAG        '\x03' /* of a list item; its text follows on the next line */
@@ -25,8 +25,8 @@ typedef struct repair {
 } repair;
 
 /* Appends `bytes` as well-formed UTF-8 whose only control characters are '\n' and '\t'. Line ends
- * become '\n', overstrikes ("_\bx") the last character struck, no-break spaces spaces; soft hyphens,
- * zero-width characters and byte order marks disappear. */
+ * become '\n', overstrikes ("_\bx") the last character struck, no-break spaces spaces; soft
+ * hyphens, zero-width characters and byte order marks disappear. */
 status text_repair(const char *bytes, size_t n, buffer *out, repair *what) MUST_CHECK;
 
 /* Brings text (well-formed UTF-8) into Unicode normal form C, in place. */

@@ -50,13 +50,18 @@ static const struct {
 };
 #define N_CORPORA ((int)(sizeof corpora / sizeof corpora[0]))
 
-const char *corpus_name(int i) { return i >= 0 && i < N_CORPORA ? corpora[i].name : NULL; }
-const char *corpus_summary(int i) { return i >= 0 && i < N_CORPORA ? corpora[i].summary : NULL; }
+const char *corpus_name(int i) {
+    return i >= 0 && i < N_CORPORA ? corpora[i].name : NULL;
+}
+const char *corpus_summary(int i) {
+    return i >= 0 && i < N_CORPORA ? corpora[i].summary : NULL;
+}
 
 int64_t corpus_download_bytes(const char *name) {
     int64_t sum = 0;
     if (strcmp(name, "mini") == 0)
-        for (int i = 0; i < N_PACKAGES; i++) sum += packages[i].bytes;
+        for (int i = 0; i < N_PACKAGES; i++)
+            sum += packages[i].bytes;
     return sum;
 }
 
@@ -83,7 +88,7 @@ typedef struct build {
     corpus_report *report;
     corpus_source *source; /* the one at work */
     hash_set lines, texts;
-    buffer kept, settled;  /* reused from document to document */
+    buffer kept, settled; /* reused from document to document */
 } build;
 
 typedef struct span {
@@ -96,7 +101,8 @@ static span trimmed(span s) {
         s.p++;
         s.n--;
     }
-    while (s.n > 0 && s.p[s.n - 1] == ' ') s.n--;
+    while (s.n > 0 && s.p[s.n - 1] == ' ')
+        s.n--;
     return s;
 }
 
@@ -110,7 +116,8 @@ static MUST_CHECK status lines_keep(build *b, span text) {
         p = newline != NULL ? newline + 1 : end;
         span core = trimmed(line);
         bool added = true;
-        if (core.n >= CORPUS_LINE_MIN) TRY(hash_set_add(&b->lines, hash64(core.p, core.n, 0), &added));
+        if (core.n >= CORPUS_LINE_MIN)
+            TRY(hash_set_add(&b->lines, hash64(core.p, core.n, 0), &added));
         if (added) {
             buffer_put(&b->kept, line.p, line.n);
             buffer_byte(&b->kept, '\n');
@@ -296,20 +303,21 @@ static MUST_CHECK status local_pieces(piece_list *l, const corpus_options *o) {
     if (path_is_folder(LOCAL_MAN)) TRY(pieces_from_man(l, LOCAL_MAN));
     if (l->n == 0 && path_is_folder(LOCAL_DOCS)) TRY(pieces_from_folder(l, LOCAL_DOCS));
     if (l->n > 0) return STATUS_OK;
-    return FAIL(F_UNAVAILABLE, "no local text to train on",
-                LOCAL_MAN " and the folder " LOCAL_DOCS, "neither has text files",
-                "name a folder of text: --corpus local --input FOLDER");
+    return FAIL(F_UNAVAILABLE, "no local text to train on", LOCAL_MAN " and the folder " LOCAL_DOCS,
+                "neither has text files", "name a folder of text: --corpus local --input FOLDER");
 }
 
 static MUST_CHECK status local_build(build *b, const corpus_options *o) {
     double start = clock_seconds();
     piece_list pieces = {0};
-    corpus_source *s = source_begin(
-        b, "local", o->input != NULL ? "as the files say; not known here"
-                                     : "various free licences, see /usr/share/doc/*/copyright");
+    corpus_source *s =
+        source_begin(b, "local",
+                     o->input != NULL ? "as the files say; not known here"
+                                      : "various free licences, see /usr/share/doc/*/copyright");
     (void)snprintf(s->file, sizeof s->file, "%s", o->input != NULL ? path_name(o->input) : "man");
     status result = local_pieces(&pieces, o);
-    for (int64_t i = 0; i < pieces.n; i++) s->archive_bytes += (int64_t)pieces.items[i].n;
+    for (int64_t i = 0; i < pieces.n; i++)
+        s->archive_bytes += (int64_t)pieces.items[i].n;
     if (result == STATUS_OK) result = pieces_run(b, &pieces);
     pieces_clear(&pieces);
     s->seconds = clock_seconds() - start;

@@ -16,8 +16,8 @@
  * the reason it is none.
  *
  * Mind: text is UTF-8 in NFC whose only control character is '\n', ends in exactly one '\n', and no
- * line of CORPUS_LINE_MIN bytes or more (blanks at its ends aside) occurs twice in a corpus: neither
- * in two documents nor in one.
+ * line of CORPUS_LINE_MIN bytes or more (blanks at its ends aside) occurs twice in a corpus:
+ * neither in two documents nor in one.
  */
 #ifndef FATHOM_DATA_CORPUS_H
 #define FATHOM_DATA_CORPUS_H
@@ -26,11 +26,11 @@
 
 #include <stdint.h>
 
-#define CORPUS_LINE_MIN      24  /* shorter lines ("Examples") may repeat */
-#define CORPUS_DOCUMENT_MIN  40  /* bytes; what is left below this is not a document */
-#define CORPUS_FILE_MAX      ((size_t)32 << 20) /* bytes of one file, unpacked */
-#define CORPUS_SOURCES       8
-#define CORPUS_FIELD         160 /* bytes of a name, version or file name, with its NUL */
+#define CORPUS_LINE_MIN     24 /* shorter lines ("Examples") may repeat */
+#define CORPUS_DOCUMENT_MIN 40 /* bytes; what is left below this is not a document */
+#define CORPUS_FILE_MAX     ((size_t)32 << 20) /* bytes of one file, unpacked */
+#define CORPUS_SOURCES      8
+#define CORPUS_FIELD        160 /* bytes of a name, version or file name, with its NUL */
 
 typedef struct document {
     char id[33];         /* hash128 of the text, 32 hex digits, high half first */
@@ -62,10 +62,10 @@ const char *corpus_drop_name(corpus_drop reason);
 
 typedef struct corpus_source {
     char name[CORPUS_FIELD], version[CORPUS_FIELD], file[CORPUS_FIELD];
-    char sha256[65];      /* of the .deb; "" for local files */
-    const char *license;  /* a note for the data card; static */
-    int64_t archive_bytes; /* size of the .deb, or of all files read */
-    int64_t files, raw_bytes;     /* pieces that were looked at; their bytes, unpacked */
+    char sha256[65];          /* of the .deb; "" for local files */
+    const char *license;      /* a note for the data card; static */
+    int64_t archive_bytes;    /* size of the .deb, or of all files read */
+    int64_t files, raw_bytes; /* pieces that were looked at; their bytes, unpacked */
     int64_t documents, text_bytes;
     int64_t dropped[DROP_REASONS]; /* pieces, lines or bytes, see corpus_drop */
     int64_t dropped_line_bytes;    /* of the lines under DROP_LINE */
@@ -81,9 +81,9 @@ typedef struct corpus_report {
 } corpus_report;
 
 typedef struct corpus_options {
-    const char *cache;  /* folder for packages; NULL = <cache folder>/packages */
-    const char *input;  /* `local` only: folder of text files; NULL = installed man pages */
-    bool offline;       /* use what is in the cache, never the network */
+    const char *cache; /* folder for packages; NULL = <cache folder>/packages */
+    const char *input; /* `local` only: folder of text files; NULL = installed man pages */
+    bool offline;      /* use what is in the cache, never the network */
 } corpus_options;
 
 /* The names corpus_build knows, with one line each; NULL past the end. */

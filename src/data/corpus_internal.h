@@ -1,12 +1,19 @@
-/* corpus_internal.h - pieces: what corpus.c (order, duplicates, counts), corpus_piece.c (one piece to
- * text) and corpus_source.c (where pieces come from) share. */
+/* corpus_internal.h - pieces: what corpus.c (order, duplicates, counts), corpus_piece.c (one piece
+ * to text) and corpus_source.c (where pieces come from) share. */
 #ifndef FATHOM_DATA_CORPUS_INTERNAL_H
 #define FATHOM_DATA_CORPUS_INTERNAL_H
 
 #include "data/clean.h"
 #include "data/corpus.h"
 
-typedef enum piece_kind { PIECE_OTHER, PIECE_LINK, PIECE_ROFF, PIECE_HTML, PIECE_FORTUNES, PIECE_TEXT } piece_kind;
+typedef enum piece_kind {
+    PIECE_OTHER,
+    PIECE_LINK,
+    PIECE_ROFF,
+    PIECE_HTML,
+    PIECE_FORTUNES,
+    PIECE_TEXT
+} piece_kind;
 
 /* A file on its way to documents. */
 typedef struct piece {
@@ -16,9 +23,9 @@ typedef struct piece {
     size_t n;             /* as it is stored */
     piece_kind kind;
     /* results of piece_clean */
-    buffer text;          /* documents, each behind a '\0' but the first */
+    buffer text; /* documents, each behind a '\0' but the first */
     int64_t raw_bytes, bad_bytes;
-    corpus_drop drop;     /* why there is no text; DROP_REASONS if there is */
+    corpus_drop drop; /* why there is no text; DROP_REASONS if there is */
 } piece;
 
 typedef struct piece_list {

@@ -100,4 +100,6 @@ status piece_clean(piece *p) {
     return result;
 }
 
-void piece_forget(piece *p) { buffer_clear(&p->text); }
+void piece_forget(piece *p) {
+    buffer_clear(&p->text);
+}

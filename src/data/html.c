@@ -17,8 +17,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define NAME_LIMIT 16
-#define LIST_LIMIT 16
+#define NAME_LIMIT    16
+#define LIST_LIMIT    16
 #define WORDING_LIMIT 8
 
 typedef struct tag {
@@ -37,16 +37,16 @@ typedef struct page {
     const char *p, *end;
     buffer *out, line;
     bool started, space, blank, headed;
-    char heading;            /* mark of the heading we are in, or 0 */
-    char skip[NAME_LIMIT];   /* element being skipped, "" for none */
+    char heading;          /* mark of the heading we are in, or 0 */
+    char skip[NAME_LIMIT]; /* element being skipped, "" for none */
     int skip_depth;
-    int pre, cells;          /* nesting of <pre>, of table cells */
-    int area;                /* nesting of <div> inside the display area, 0 = whole page */
-    bool over;               /* the display area was closed */
-    bool item;               /* a list item begins: its sign is still to be written */
-    int lists[LIST_LIMIT];   /* -1 unordered, else the last number given */
+    int pre, cells;        /* nesting of <pre>, of table cells */
+    int area;              /* nesting of <div> inside the display area, 0 = whole page */
+    bool over;             /* the display area was closed */
+    bool item;             /* a list item begins: its sign is still to be written */
+    int lists[LIST_LIMIT]; /* -1 unordered, else the last number given */
     int n_lists;
-    int depth;               /* open <div> and <span> */
+    int depth; /* open <div> and <span> */
     wording wordings[WORDING_LIMIT];
     int n_wordings;
 } page;
@@ -55,7 +55,8 @@ typedef struct page {
 
 static void line_break(page *h) {
     size_t n = h->line.n;
-    while (n > 0 && h->line.bytes[n - 1] == ' ') n--;
+    while (n > 0 && h->line.bytes[n - 1] == ' ')
+        n--;
     if (n > 0) {
         if (h->blank && h->started && !h->headed) buffer_byte(h->out, '\n');
         h->headed = h->heading != 0;
@@ -95,7 +96,8 @@ static void item_sign(page *h) {
 
 static void text_begin(page *h) {
     if (h->item) item_sign(h);
-    if (h->space && h->line.n > 0 && h->line.bytes[h->line.n - 1] != ' ') buffer_byte(&h->line, ' ');
+    if (h->space && h->line.n > 0 && h->line.bytes[h->line.n - 1] != ' ')
+        buffer_byte(&h->line, ' ');
     h->space = false;
 }
 
@@ -105,10 +107,13 @@ static void text_put(page *h, const char *bytes, size_t n) {
     buffer_put(&h->line, bytes, n);
 }
 
-static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f'; }
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
+}
 
 /* ---- entities ------------------------------------------------------------------------------ */
 
+/* clang-format off */
 static const struct entity {
     const char *name;
     uint16_t rune;
@@ -136,6 +141,7 @@ static const struct entity {
     {"ouml", 0xF6},    {"divide", 0xF7},  {"oslash", 0xF8},  {"ugrave", 0xF9},  {"uacute", 0xFA},
     {"ucirc", 0xFB},   {"uuml", 0xFC},    {"shy", 0},        {"zwj", 0},        {"zwnj", 0},
 };
+/* clang-format on */
 
 static uint32_t numeric_entity(const char *p, size_t n) {
     bool hex = n > 0 && (*p == 'x' || *p == 'X');
@@ -186,7 +192,8 @@ static void preformatted_put(page *h, char c) {
     if (c == '\n') {
         line_break(h);
     } else if (c == '\t') {
-        do buffer_byte(&h->line, ' ');
+        do
+            buffer_byte(&h->line, ' ');
         while (h->line.n % 8 != 0 && !h->line.failed);
     } else if (c != '\r') {
         buffer_byte(&h->line, c);
@@ -220,7 +227,8 @@ static void text_run(page *h) {
             h->space = true;
             h->p++;
         } else {
-            while (h->p < stop && *h->p != '&' && !is_blank(*h->p)) h->p++;
+            while (h->p < stop && *h->p != '&' && !is_blank(*h->p))
+                h->p++;
             text_put(h, start, (size_t)(h->p - start));
         }
     }
@@ -228,9 +236,13 @@ static void text_run(page *h) {
 
 /* ---- tags ---------------------------------------------------------------------------------- */
 
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+static char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
 
-static bool is_letter(char c) { return lower(c) >= 'a' && lower(c) <= 'z'; }
+static bool is_letter(char c) {
+    return lower(c) >= 'a' && lower(c) <= 'z';
+}
 
 static bool one_of(const char *name, const char *const *list) {
     for (; *list != NULL; list++)
@@ -260,7 +272,8 @@ static void raw_skip(page *h, const char *name) {
         h->p = open + 1;
         if (open[1] != '/') continue;
         size_t i = 0;
-        while (i < n && lower(open[2 + i]) == name[i]) i++;
+        while (i < n && lower(open[2 + i]) == name[i])
+            i++;
         if (i < n) continue;
         h->p = tag_end(open + 2 + n, h->end);
         return;
@@ -301,14 +314,17 @@ static void heading_change(page *h, const tag *t) {
     h->item = false;
     h->blank = true;
     char level = t->name[1]; /* the title (h1) is text: it stays even if sections follow at once */
-    h->heading = (char)(t->closing || level == '1' ? 0 : level == '2' ? MARK_HEADING : MARK_SUBHEADING);
+    h->heading = (char)(t->closing || level == '1' ? 0
+                        : level == '2'             ? MARK_HEADING
+                                                   : MARK_SUBHEADING);
 }
 
 static void element(page *h, const tag *t) {
     static const char *const spaced[] = {"p", "table", "blockquote", "dl", "figure", NULL};
-    static const char *const blocks[] = {
-        "div", "section", "article", "main", "tr", "dt", "dd", "form", "fieldset", "address", "hr",
-        "figcaption", "caption", "thead", "tbody", "tfoot", "center", "body", NULL};
+    static const char *const blocks[] = {"div",   "section",    "article", "main",     "tr",
+                                         "dt",    "dd",         "form",    "fieldset", "address",
+                                         "hr",    "figcaption", "caption", "thead",    "tbody",
+                                         "tfoot", "center",     "body",    NULL};
     const char *name = t->name;
     if (name[0] == 'h' && name[1] >= '1' && name[1] <= '6' && name[2] == '\0') {
         heading_change(h, t);
@@ -375,7 +391,8 @@ static bool help_element(page *h, const tag *t, const char *from, const char *en
     if (!div && strcmp(t->name, "span") != 0) return false;
     if (t->closing) {
         h->depth--;
-        while (h->n_wordings > 0 && h->depth < h->wordings[h->n_wordings - 1].depth) h->n_wordings--;
+        while (h->n_wordings > 0 && h->depth < h->wordings[h->n_wordings - 1].depth)
+            h->n_wordings--;
         return false;
     }
     if (h->n_wordings > 0 && h->depth == h->wordings[h->n_wordings - 1].depth &&
@@ -383,7 +400,8 @@ static bool help_element(page *h, const tag *t, const char *from, const char *en
         wording_begin(h);
     h->depth++;
     if (tag_has(from, end, "class=\"switch")) wordings_begin(h, div);
-    return div && (tag_has(from, end, "class=\"related") || tag_has(from, end, "class=\"icontable"));
+    return div &&
+           (tag_has(from, end, "class=\"related") || tag_has(from, end, "class=\"icontable"));
 }
 
 static void area_count(page *h, const tag *t) {
@@ -404,9 +422,9 @@ static void skip_change(page *h, const tag *t) {
 /* At '<' followed by a letter or '/'. */
 static void tag_run(page *h) {
     static const char *const raw[] = {"script", "style", "title", "textarea", "xmp", NULL};
-    static const char *const hidden[] = {"head", "nav", "aside", "header", "footer", "noscript",
-                                         "template", "svg", "math", "button", "select", "iframe",
-                                         "object", NULL};
+    static const char *const hidden[] = {"head",     "nav",      "aside",  "header", "footer",
+                                         "noscript", "template", "svg",    "math",   "button",
+                                         "select",   "iframe",   "object", NULL};
     const char *p = h->p + 1;
     tag t = {"", false};
     if (*p == '/') {

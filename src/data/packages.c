@@ -3,8 +3,8 @@
  * What: packages_get brings .deb files into a cache folder and proves that they are what the signed
  * package index promises.
  * How: (1) `apt-cache show` gives version, file, size and SHA-256; with empty lists, and as root,
- * `apt-get update` comes first. (2) Files already in the folder are hashed and kept. (3) The rest is
- * fetched by `apt-get download` into a folder of its own inside the cache; each file is hashed and
+ * `apt-get update` comes first. (2) Files already in the folder are hashed and kept. (3) The rest
+ * is fetched by `apt-get download` into a folder of its own inside the cache; each file is hashed and
  * only then renamed to its place. (4) packages.json records what was verified, for the day without
  * an index.
  * Mind: two attempts, because a mirror may have moved on since the lists were read: before the
@@ -107,7 +107,8 @@ void packages_parse(const char *bytes, size_t n, package *list, int n_packages) 
         if (l.n == 0) current = NULL;
         if (field(l, "Package", &value)) {
             current = package_named(list, n_packages, value);
-            if (current != NULL && package_known(current)) current = NULL; /* the first one counts */
+            if (current != NULL && package_known(current))
+                current = NULL; /* the first one counts */
         }
         if (current == NULL) continue;
         if (field(l, "Version", &value)) copy_field(current->version, PACKAGE_FIELD, value);
@@ -127,10 +128,12 @@ static bool all_known(const package *list, int n) {
 
 static MUST_CHECK status index_query(package *list, int n) {
     const char *argv[PACKAGES_MAX + 4] = {"apt-cache", "show", "--no-all-versions"};
-    for (int i = 0; i < n; i++) argv[3 + i] = list[i].name;
+    for (int i = 0; i < n; i++)
+        argv[3 + i] = list[i].name;
     process p = {.argv = argv};
     status result = process_run(&p);
-    for (int i = 0; i < n; i++) package_forget(&list[i]);
+    for (int i = 0; i < n; i++)
+        package_forget(&list[i]);
     if (result == STATUS_OK && p.out.n > 0) packages_parse(p.out.bytes, p.out.n, list, n);
     process_clear(&p);
     return result;
@@ -138,8 +141,9 @@ static MUST_CHECK status index_query(package *list, int n) {
 
 /* Renews the package lists, if we may; its failure shows in what follows. */
 static MUST_CHECK status index_update(void) {
-    const char *const argv[] = {"apt-get", "update", "-q", "-o", "Acquire::http::Timeout=30", "-o",
-                                "Acquire::Retries=1", NULL};
+    const char *const argv[] = {
+        "apt-get", "update", "-q", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=1",
+        NULL};
     if (geteuid() != 0) return STATUS_OK;
     log_info("renewing the package lists (apt-get update)");
     process p = {.argv = argv};
@@ -172,9 +176,9 @@ static MUST_CHECK status record_write(const char *folder, const package *list, i
     TRY(record_open(path, &root));
     bool ok = root != NULL;
     for (int i = 0; i < n && ok; i++) {
-        json_t *entry = json_pack("{s:s, s:s, s:I, s:s}", "version", list[i].version, "file",
-                                  list[i].file, "size", (json_int_t)list[i].bytes, "sha256",
-                                  list[i].sha256);
+        json_t *entry =
+            json_pack("{s:s, s:s, s:I, s:s}", "version", list[i].version, "file", list[i].file,
+                      "size", (json_int_t)list[i].bytes, "sha256", list[i].sha256);
         ok = entry != NULL && json_object_set_new(root, list[i].name, entry) == 0;
     }
     status result = ok ? json_write(path, root)
@@ -311,10 +315,15 @@ static MUST_CHECK status unavailable(const char *package_name, const char *why) 
 
 /* One run of apt-get for everything that is missing. *why says what it complained about. */
 static MUST_CHECK status fetch_run(fetch *f, int64_t *bytes, char why[ERROR_PART]) {
-    const char *argv[PACKAGES_MAX + 16] = {"apt-get", "download", "-q",
-                                           "-o", "Acquire::http::Timeout=30",
-                                           "-o", "Acquire::Retries=1",
-                                           "-o", "APT::Sandbox::User=root"};
+    const char *argv[PACKAGES_MAX + 16] = {"apt-get",
+                                           "download",
+                                           "-q",
+                                           "-o",
+                                           "Acquire::http::Timeout=30",
+                                           "-o",
+                                           "Acquire::Retries=1",
+                                           "-o",
+                                           "APT::Sandbox::User=root"};
     int n = 9;
     status result = STATUS_OK;
     char specs[PACKAGES_MAX][2 * PACKAGE_FIELD];
@@ -358,7 +367,8 @@ static void leftovers_remove(const char *folder) {
 
 static int missing_count(const package *list, int n) {
     int missing = 0;
-    for (int i = 0; i < n; i++) missing += !list[i].here;
+    for (int i = 0; i < n; i++)
+        missing += !list[i].here;
     return missing;
 }
 
@@ -392,13 +402,15 @@ static MUST_CHECK status fetch_all(const char *folder, package *list, int n,
     }
     if (missing > 0) {
         const package *p = first_missing(list, n);
-        result = why[0] != '\0' || !package_known(p)
-                     ? unavailable(p->name, why[0] != '\0' ? why : "the package lists lack it")
-                     : FAIL(F_PACKAGE, text("package %s does not match its index", p->name), p->file,
-                            text("fetched twice, and size or SHA-256 differ from the promised "
-                                 "%" PRId64 " bytes, %.16s...", p->bytes, p->sha256),
-                            "run apt-get update and the same command again; if it stays, the mirror "
-                            "is damaged: choose another one");
+        result =
+            why[0] != '\0' || !package_known(p)
+                ? unavailable(p->name, why[0] != '\0' ? why : "the package lists lack it")
+                : FAIL(F_PACKAGE, text("package %s does not match its index", p->name), p->file,
+                       text("fetched twice, and size or SHA-256 differ from the promised "
+                            "%" PRId64 " bytes, %.16s...",
+                            p->bytes, p->sha256),
+                       "run apt-get update and the same command again; if it stays, the mirror "
+                       "is damaged: choose another one");
     }
 done:;
     error_report saved;

@@ -1,8 +1,8 @@
 /* process.c - posix_spawn, two pipes, one poll loop.
  *
  * What: starts a program with its output in pipes and reads both until they are closed.
- * How: the loop wakes at least five times a second, which serves the tick and Ctrl-C alike. When the
- * pipes are closed the child is reaped with the same patience.
+ * How: the loop wakes at least five times a second, which serves the tick and Ctrl-C alike. When
+ * the pipes are closed the child is reaped with the same patience.
  * Mind: descriptors are close-on-exec, so a child never holds the pipe of another one. A child that
  * has to go gets SIGTERM and, after two seconds, SIGKILL.
  */
@@ -45,7 +45,8 @@ static void pipes_close(pipes *p) {
 /* The environment with LC_ALL=C. mem_free it. */
 static const char **environment_make(void) {
     size_t n = 0, kept = 0;
-    while (environ[n] != NULL) n++;
+    while (environ[n] != NULL)
+        n++;
     const char **copy = mem_zalloc(n + 2, sizeof *copy);
     if (copy == NULL) return NULL;
     for (size_t i = 0; i < n; i++)
@@ -72,8 +73,7 @@ static MUST_CHECK status child_start(const process *p, const pipes *io, pid_t *p
     if (code == 0) {
         code = actions_fill(&actions, io, p->folder);
         if (code == 0)
-            code = posix_spawnp(pid, p->argv[0], &actions, NULL,
-                                (char *const *)(uintptr_t)p->argv,
+            code = posix_spawnp(pid, p->argv[0], &actions, NULL, (char *const *)(uintptr_t)p->argv,
                                 (char *const *)(uintptr_t)environment);
         posix_spawn_file_actions_destroy(&actions);
     }
@@ -106,7 +106,8 @@ static MUST_CHECK status output_collect(process *p, pipes *io) {
         struct pollfd fds[2] = {{.fd = io->out[0], .events = POLLIN},
                                 {.fd = io->err[0], .events = POLLIN}};
         int ready = poll(fds, 2, TICK_MS);
-        if (ready < 0 && errno != EINTR) return error_errno(errno, "wait for a program", p->argv[0]);
+        if (ready < 0 && errno != EINTR)
+            return error_errno(errno, "wait for a program", p->argv[0]);
         if (ready > 0 && fds[0].revents != 0) TRY(pipe_read(&io->out[0], &p->out, p->argv[0]));
         if (ready > 0 && fds[1].revents != 0) TRY(pipe_read(&io->err[0], &p->err, p->argv[0]));
         if (p->tick != NULL) p->tick(p->context);

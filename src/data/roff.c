@@ -5,9 +5,9 @@
  * the man or mdoc packages; any other line is text.
  * How: groff(7), man(7), mdoc(7), tbl(1), as far as text is concerned. The state of the page is one
  * struct; lines come from a `source`, of which there is one per macro being expanded.
- * Mind: macros may call macros ROFF_DEPTH deep and expand to 64 KiB plus 64 times the page (64 MiB at
- * most); calls beyond that are left out and reported as `cut`. Loops (.while) are not run. Time is linear in
- * page plus expansion: nothing scans the same bytes more than a fixed number of times.
+ * Mind: macros may call macros ROFF_DEPTH deep and expand to 64 KiB plus 64 times the page (64 MiB
+ * at most); calls beyond that are left out and reported as `cut`. Loops (.while) are not run. Time
+ * is linear in page plus expansion: nothing scans the same bytes more than a few times.
  */
 #include "data/roff_internal.h"
 
@@ -30,7 +30,9 @@ static define *define_row(const define_table *t, slice name) {
     return NULL;
 }
 
-const define *define_find(const define_table *t, slice name) { return define_row(t, name); }
+const define *define_find(const define_table *t, slice name) {
+    return define_row(t, name);
+}
 
 /* The row for `name`, new if need be; NULL when the name or the table is too long. */
 static define *define_set(roff *r, define_table *t, slice name) {
@@ -60,7 +62,8 @@ static define *define_set(roff *r, define_table *t, slice name) {
 /* A backslash at the end joins the next line, unless it is escaped or inside a comment. */
 static bool line_continues(slice s) {
     size_t n = 0;
-    while (n < s.n && s.p[s.n - 1 - n] == '\\') n++;
+    while (n < s.n && s.p[s.n - 1 - n] == '\\')
+        n++;
     return n % 2 == 1 && memmem(s.p, s.n, "\\\"", 2) == NULL;
 }
 
@@ -102,7 +105,8 @@ static slice trim_left(slice s) {
 static slice take_word(slice *s) {
     *s = trim_left(*s);
     slice word = {s->p, 0, false};
-    while (word.n < s->n && s->p[word.n] != ' ' && s->p[word.n] != '\t') word.n++;
+    while (word.n < s->n && s->p[word.n] != ' ' && s->p[word.n] != '\t')
+        word.n++;
     s->p += word.n;
     s->n -= word.n;
     return word;
@@ -125,7 +129,8 @@ static void args_split(slice s, args *a) {
     size_t i = 0;
     a->n = 0;
     while (a->n < ROFF_ARGS) {
-        while (i < s.n && (s.p[i] == ' ' || s.p[i] == '\t')) i++;
+        while (i < s.n && (s.p[i] == ' ' || s.p[i] == '\t'))
+            i++;
         if (i >= s.n) return;
         slice *arg = &a->list[a->n++];
         bool quoted = s.p[i] == '"';
@@ -204,7 +209,8 @@ static void body_expand(buffer *out, slice body, const args *a) {
 
 static void source_run(roff *r, source *src) {
     slice line;
-    while (!r->no_memory && roff_line_next(src, &line)) roff_line(r, src, line);
+    while (!r->no_memory && roff_line_next(src, &line))
+        roff_line(r, src, line);
     r->no_memory |= src->joined.failed;
     buffer_clear(&src->joined);
 }
@@ -243,7 +249,8 @@ static bool condition_take(roff *r, slice *s) {
     }
     if (s->n == 0) return inverted;
     char c = *s->p;
-    bool alone = s->n == 1 || s->p[1] == ' ' || s->p[1] == '\t' || s->p[1] == '\\' || s->p[1] == '.';
+    bool alone =
+        s->n == 1 || s->p[1] == ' ' || s->p[1] == '\t' || s->p[1] == '\\' || s->p[1] == '.';
     if (strchr("notevF", c) != NULL && alone) {
         value = c == 'n' || c == 'o'; /* a terminal, an odd page */
         s->p++;
@@ -257,7 +264,8 @@ static bool condition_take(roff *r, slice *s) {
     } else if (c == '\'' || c == '"') {
         const char *end = s->p + s->n, *first = s->p + 1;
         const char *second = memchr(first, c, (size_t)(end - first));
-        const char *close = second != NULL ? memchr(second + 1, c, (size_t)(end - second - 1)) : NULL;
+        const char *close =
+            second != NULL ? memchr(second + 1, c, (size_t)(end - second - 1)) : NULL;
         if (close == NULL) {
             s->n = 0;
             return inverted;
@@ -286,7 +294,8 @@ static int brace_balance(slice s) {
 static void block_skip(source *src, slice first) {
     int depth = brace_balance(first);
     slice line;
-    while (depth > 0 && physical_line(src, &line)) depth += brace_balance(line);
+    while (depth > 0 && physical_line(src, &line))
+        depth += brace_balance(line);
 }
 
 /* .if, .ie and .el: true if *line now is a line to go on with. */
@@ -314,37 +323,54 @@ static bool condition_run(roff *r, source *src, slice name, slice *line) {
 /* ---- requests ------------------------------------------------------------------------------- */
 
 typedef enum request {
-    REQUEST_IGNORE, REQUEST_BREAK, REQUEST_SPACE, REQUEST_FILL, REQUEST_NOFILL, REQUEST_DEFINE,
-    REQUEST_IGNORE_BLOCK, REQUEST_STRING, REQUEST_NUMBER, REQUEST_REMOVE, REQUEST_SOURCE,
-    REQUEST_TABLE, REQUEST_EQUATION, REQUEST_PICTURE, REQUEST_WHILE, REQUEST_CONDITION, REQUEST_DO,
+    REQUEST_IGNORE,
+    REQUEST_BREAK,
+    REQUEST_SPACE,
+    REQUEST_FILL,
+    REQUEST_NOFILL,
+    REQUEST_DEFINE,
+    REQUEST_IGNORE_BLOCK,
+    REQUEST_STRING,
+    REQUEST_NUMBER,
+    REQUEST_REMOVE,
+    REQUEST_SOURCE,
+    REQUEST_TABLE,
+    REQUEST_EQUATION,
+    REQUEST_PICTURE,
+    REQUEST_WHILE,
+    REQUEST_CONDITION,
+    REQUEST_DO,
     REQUEST_NONE
 } request;
 
+/* clang-format off */
+static const struct {
+    const char *name;
+    request kind;
+} requests[] = {
+    {"br", REQUEST_BREAK}, {"ce", REQUEST_BREAK}, {"in", REQUEST_BREAK}, {"ti", REQUEST_BREAK},
+    {"brp", REQUEST_BREAK}, {"sp", REQUEST_SPACE}, {"bp", REQUEST_SPACE}, {"fi", REQUEST_FILL},
+    {"nf", REQUEST_NOFILL}, {"de", REQUEST_DEFINE}, {"de1", REQUEST_DEFINE},
+    {"am", REQUEST_DEFINE}, {"dei", REQUEST_DEFINE}, {"ig", REQUEST_IGNORE_BLOCK},
+    {"ds", REQUEST_STRING}, {"ds1", REQUEST_STRING}, {"as", REQUEST_STRING},
+    {"nr", REQUEST_NUMBER}, {"rm", REQUEST_REMOVE}, {"so", REQUEST_SOURCE},
+    {"TS", REQUEST_TABLE}, {"EQ", REQUEST_EQUATION}, {"PS", REQUEST_PICTURE},
+    {"while", REQUEST_WHILE}, {"if", REQUEST_CONDITION}, {"ie", REQUEST_CONDITION},
+    {"el", REQUEST_CONDITION}, {"do", REQUEST_DO}, {"ad", REQUEST_IGNORE},
+    {"na", REQUEST_IGNORE}, {"hy", REQUEST_IGNORE}, {"nh", REQUEST_IGNORE},
+    {"ne", REQUEST_IGNORE}, {"ta", REQUEST_IGNORE}, {"ft", REQUEST_IGNORE},
+    {"ps", REQUEST_IGNORE}, {"vs", REQUEST_IGNORE}, {"ll", REQUEST_IGNORE},
+    {"tr", REQUEST_IGNORE}, {"ns", REQUEST_IGNORE}, {"rs", REQUEST_IGNORE},
+    {"ul", REQUEST_IGNORE}, {"cu", REQUEST_IGNORE}, {"mk", REQUEST_IGNORE},
+    {"rt", REQUEST_IGNORE}, {"ev", REQUEST_IGNORE}, {"nop", REQUEST_IGNORE},
+    {"lf", REQUEST_IGNORE}, {"rr", REQUEST_IGNORE}, {"als", REQUEST_IGNORE},
+    {"tm", REQUEST_IGNORE}, {"ab", REQUEST_IGNORE}, {"mso", REQUEST_IGNORE},
+};
+/* clang-format on */
+
 static request request_of(slice name) {
-    static const struct {
-        const char *name;
-        request kind;
-    } rows[] = {
-        {"br", REQUEST_BREAK}, {"ce", REQUEST_BREAK}, {"in", REQUEST_BREAK}, {"ti", REQUEST_BREAK},
-        {"brp", REQUEST_BREAK}, {"sp", REQUEST_SPACE}, {"bp", REQUEST_SPACE}, {"fi", REQUEST_FILL},
-        {"nf", REQUEST_NOFILL}, {"de", REQUEST_DEFINE}, {"de1", REQUEST_DEFINE},
-        {"am", REQUEST_DEFINE}, {"dei", REQUEST_DEFINE}, {"ig", REQUEST_IGNORE_BLOCK},
-        {"ds", REQUEST_STRING}, {"ds1", REQUEST_STRING}, {"as", REQUEST_STRING},
-        {"nr", REQUEST_NUMBER}, {"rm", REQUEST_REMOVE}, {"so", REQUEST_SOURCE},
-        {"TS", REQUEST_TABLE}, {"EQ", REQUEST_EQUATION}, {"PS", REQUEST_PICTURE},
-        {"while", REQUEST_WHILE}, {"if", REQUEST_CONDITION}, {"ie", REQUEST_CONDITION},
-        {"el", REQUEST_CONDITION}, {"do", REQUEST_DO}, {"ad", REQUEST_IGNORE},
-        {"na", REQUEST_IGNORE}, {"hy", REQUEST_IGNORE}, {"nh", REQUEST_IGNORE},
-        {"ne", REQUEST_IGNORE}, {"ta", REQUEST_IGNORE}, {"ft", REQUEST_IGNORE},
-        {"ps", REQUEST_IGNORE}, {"vs", REQUEST_IGNORE}, {"ll", REQUEST_IGNORE},
-        {"tr", REQUEST_IGNORE}, {"ns", REQUEST_IGNORE}, {"rs", REQUEST_IGNORE},
-        {"ul", REQUEST_IGNORE}, {"cu", REQUEST_IGNORE}, {"mk", REQUEST_IGNORE},
-        {"rt", REQUEST_IGNORE}, {"ev", REQUEST_IGNORE}, {"nop", REQUEST_IGNORE},
-        {"lf", REQUEST_IGNORE}, {"rr", REQUEST_IGNORE}, {"als", REQUEST_IGNORE},
-        {"tm", REQUEST_IGNORE}, {"ab", REQUEST_IGNORE}, {"mso", REQUEST_IGNORE},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (slice_is(name, rows[i].name)) return rows[i].kind;
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
+        if (slice_is(name, requests[i].name)) return requests[i].kind;
     return REQUEST_NONE;
 }
 
@@ -506,7 +532,8 @@ static void roff_free(roff *r) {
 status roff_text(const char *bytes, size_t n, buffer *out, roff_page *page) {
     roff r = {.out = out, .fill = true};
     size_t before = out->n;
-    r.budget = n < (BUDGET_MOST - BUDGET_BASE) / BUDGET_RATE ? BUDGET_BASE + BUDGET_RATE * n : BUDGET_MOST;
+    r.budget =
+        n < (BUDGET_MOST - BUDGET_BASE) / BUDGET_RATE ? BUDGET_BASE + BUDGET_RATE * n : BUDGET_MOST;
     r.doc.references = r.doc.arguments = -1;
     source src = {.p = bytes, .end = bytes + n};
     source_run(&r, &src);

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+/* clang-format off */
 static const struct named_char {
     const char *name, *text;
 } chars[] = {
@@ -54,6 +55,7 @@ static const struct named_char {
     {"va", "↕"}, {"vs", "š"}, {"vz", "ž"}, {"wp", "℘"}, {"~=", "≈"}, {"~A", "Ã"}, {"~N", "Ñ"},
     {"~O", "Õ"}, {"~a", "ã"}, {"~n", "ñ"}, {"~o", "õ"}, {"~~", "≈"},
 };
+/* clang-format on */
 
 /* strcmp between a name of n bytes and a row. */
 static int name_compare(const char *name, size_t n, const char *row) {

@@ -5,8 +5,8 @@
  * How: groff(7), "Escape sequences": each escape is a backslash, a letter and maybe an argument in
  * one of three forms: x, (xx and [name], or 'delimited'. Fonts, sizes, colours, motions and
  * drawing vanish; characters and strings become text.
- * Mind: while filling, runs of blanks count as one and blanks at the start and end of a line vanish;
- * in unfilled text blanks stay and tabs go to the next multiple of 8. Strings may use strings:
+ * Mind: while filling, runs of blanks count as one and blanks at the ends of a line vanish; in
+ * unfilled text blanks stay and tabs go to the next multiple of 8. Strings may use strings:
  * depth and total expansion are bounded (r->budget), so hostile definitions end in `cut`.
  */
 #include "data/roff_internal.h"
@@ -39,7 +39,8 @@ void roff_put(roff *r, const char *bytes, size_t n) {
         } else if (bytes[i] == ' ') {
             buffer_byte(&r->line, ' ');
         } else {
-            do buffer_byte(&r->line, ' ');
+            do
+                buffer_byte(&r->line, ' ');
             while (r->line.n % TAB_WIDTH != 0 && !r->line.failed);
         }
     }
@@ -48,7 +49,8 @@ void roff_put(roff *r, const char *bytes, size_t n) {
 
 void roff_break(roff *r) {
     size_t n = r->line.n;
-    while (n > 0 && r->line.bytes[n - 1] == ' ') n--;
+    while (n > 0 && r->line.bytes[n - 1] == ' ')
+        n--;
     if (n > 0) {
         if (r->blank && r->started && !r->headed) buffer_byte(r->out, '\n');
         r->headed = r->heading != 0;
@@ -117,7 +119,8 @@ typedef struct cursor {
 /* Bytes of the character at p, so that no character is ever cut in two. p < end. */
 static size_t character_bytes(const char *p, const char *end) {
     size_t n = 1;
-    while (p + n < end && ((unsigned char)p[n] & 0xC0) == 0x80) n++;
+    while (p + n < end && ((unsigned char)p[n] & 0xC0) == 0x80)
+        n++;
     return n;
 }
 
@@ -135,7 +138,8 @@ static slice take_name(cursor *c) {
     int characters = *c->p == '(' ? 2 : 1;
     c->p += *c->p == '(';
     name.p = c->p;
-    for (; characters > 0 && c->p < c->end; characters--) c->p += character_bytes(c->p, c->end);
+    for (; characters > 0 && c->p < c->end; characters--)
+        c->p += character_bytes(c->p, c->end);
     name.n = (size_t)(c->p - name.p);
     return name;
 }
@@ -195,7 +199,8 @@ static int64_t register_value(const roff *r, slice name) {
 
 static int64_t operand(const roff *r, cursor *c) {
     bool negative = false, inverted = false;
-    for (; c->p < c->end && (*c->p == '-' || *c->p == '+' || *c->p == '!' || *c->p == '('); c->p++) {
+    for (; c->p < c->end && (*c->p == '-' || *c->p == '+' || *c->p == '!' || *c->p == '(');
+         c->p++) {
         negative ^= *c->p == '-';
         inverted ^= *c->p == '!';
     }
@@ -208,7 +213,8 @@ static int64_t operand(const roff *r, cursor *c) {
         for (; c->p < c->end && *c->p >= '0' && *c->p <= '9'; c->p++)
             if (value < 1000000) value = value * 10 + (*c->p - '0');
     }
-    while (c->p < c->end && strchr("icpPmMnuvsz)", *c->p) != NULL && *c->p != '\0') c->p++; /* unit */
+    while (c->p < c->end && strchr("icpPmMnuvsz)", *c->p) != NULL && *c->p != '\0')
+        c->p++; /* unit */
     if (inverted) value = value <= 0;
     return negative ? -value : value;
 }
@@ -271,9 +277,9 @@ static void decode(roff *r, cursor c, bool quoted, bool copied);
 static void put_string(roff *r, slice name) {
     static const struct {
         const char *name, *text;
-    } own[] = {{"lq", "\""}, {"rq", "\""}, {"R", "®"}, {"Tm", "™"}, {"Lq", "\""}, {"Rq", "\""},
-               {"Ba", "|"}, {"Le", "≤"}, {"Ge", "≥"}, {"Lt", "<"}, {"Gt", ">"}, {"Ne", "≠"},
-               {"Pm", "±"}, {"Am", "&"}, {"q", "\""}, {"Aq", "'"}};
+    } own[] = {{"lq", "\""}, {"rq", "\""}, {"R", "®"},  {"Tm", "™"}, {"Lq", "\""}, {"Rq", "\""},
+               {"Ba", "|"},  {"Le", "≤"},  {"Ge", "≥"}, {"Lt", "<"}, {"Gt", ">"},  {"Ne", "≠"},
+               {"Pm", "±"},  {"Am", "&"},  {"q", "\""}, {"Aq", "'"}};
     const define *d = define_find(&r->strings, name);
     if (d != NULL) {
         if (r->string_depth >= ROFF_DEPTH || d->body.n + 1 > r->budget) {
@@ -305,33 +311,64 @@ static void put_motion(roff *r, slice distance) {
 static void escape(roff *r, cursor *c) {
     char letter = *c->p++;
     switch (letter) {
-    case '"': case '#': c->p = c->end; break;
-    case 'e': case '\\': case 'E': roff_put(r, "\\", 1); break;
+    case '"':
+    case '#': c->p = c->end; break;
+    case 'e':
+    case '\\':
+    case 'E': roff_put(r, "\\", 1); break;
     case '-': roff_put(r, "-", 1); break;
     case '\'': roff_put(r, "'", 1); break;
-    case '`': case '_': case '.': case '@': roff_put(r, &letter, 1); break;
-    case ' ': case '~': case '0': case 't': roff_put(r, " ", 1); break;
-    case '(': case '[': c->p--; put_named(r, take_name(c)); break;
+    case '`':
+    case '_':
+    case '.':
+    case '@': roff_put(r, &letter, 1); break;
+    case ' ':
+    case '~':
+    case '0':
+    case 't': roff_put(r, " ", 1); break;
+    case '(':
+    case '[':
+        c->p--;
+        put_named(r, take_name(c));
+        break;
     case 'C': put_named(r, take_delimited(c)); break;
     case 'N': put_rune(r, parse_digits(take_delimited(c), 10)); break;
     case '*': put_string(r, take_name(c)); break;
     case 'n': put_register(r, c); break;
     case 'h': put_motion(r, take_delimited(c)); break;
-    case 'f': case 'F': case 'm': case 'M': case 'g': case 'k': case 'V': case 'O':
-        (void)take_name(c);
-        break;
+    case 'f':
+    case 'F':
+    case 'm':
+    case 'M':
+    case 'g':
+    case 'k':
+    case 'V':
+    case 'O': (void)take_name(c); break;
     case '$': (void)take_name(c); break; /* an argument outside a macro */
-    case 'v': case 'w': case 'l': case 'L': case 'D': case 'X': case 'b': case 'x': case 'A':
-    case 'B': case 'R': case 'S': case 'H': case 'o':
-        (void)take_delimited(c);
-        break;
+    case 'v':
+    case 'w':
+    case 'l':
+    case 'L':
+    case 'D':
+    case 'X':
+    case 'b':
+    case 'x':
+    case 'A':
+    case 'B':
+    case 'R':
+    case 'S':
+    case 'H':
+    case 'o': (void)take_delimited(c); break;
     case 'Z': {
         slice inner = take_delimited(c);
         roff_put(r, inner.p, inner.n);
         break;
     }
     case 's': skip_size(c); break;
-    case 'c': r->joined = true; c->p = c->end; break;
+    case 'c':
+        r->joined = true;
+        c->p = c->end;
+        break;
     case 'p': break;
     default: /* \& \) \, \/ \| \^ \% \: \{ \} \a \d \u \r \z \! \?: no text */
         if ((unsigned char)letter < 0x80) break;
@@ -365,4 +402,6 @@ static void decode(roff *r, cursor c, bool quoted, bool copied) {
     }
 }
 
-void roff_decode(roff *r, slice s) { decode(r, (cursor){s.p, s.p + s.n}, s.quoted, false); }
+void roff_decode(roff *r, slice s) {
+    decode(r, (cursor){s.p, s.p + s.n}, s.quoted, false);
+}

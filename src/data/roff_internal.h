@@ -13,8 +13,8 @@
 #define ROFF_DEFINES 256 /* macros, strings and registers of one page, each */
 #define ROFF_DEPTH   16  /* macro in macro, string in string */
 #define ROFF_ARGS    32
-#define ROFF_BRANCH  32  /* .ie whose .el is still to come */
-#define ROFF_LISTS   16  /* nested .Bl */
+#define ROFF_BRANCH  32 /* .ie whose .el is still to come */
+#define ROFF_LISTS   16 /* nested .Bl */
 
 typedef struct slice {
     const char *p;
@@ -54,35 +54,35 @@ typedef struct chunk {
 } chunk;
 
 typedef struct roff {
-    buffer *out;        /* finished lines */
-    buffer line;        /* the paragraph being filled */
-    buffer link;        /* man: the address of .UR or .MT */
-    bool started;       /* something was written to out */
-    bool space;         /* a space belongs before the next character */
-    bool joined;        /* \c: the next input line continues this one */
+    buffer *out;  /* finished lines */
+    buffer line;  /* the paragraph being filled */
+    buffer link;  /* man: the address of .UR or .MT */
+    bool started; /* something was written to out */
+    bool space;   /* a space belongs before the next character */
+    bool joined;  /* \c: the next input line continues this one */
     bool fill;
-    bool headed;        /* the last output line is a heading: no empty line behind it */
-    bool blank;         /* an empty line belongs before the next output line */
-    bool dense;         /* .PD 0: no empty lines between paragraphs */
-    bool tag;           /* the next text is the tag of a .TP */
+    bool headed; /* the last output line is a heading: no empty line behind it */
+    bool blank;  /* an empty line belongs before the next output line */
+    bool dense;  /* .PD 0: no empty lines between paragraphs */
+    bool tag;    /* the next text is the tag of a .TP */
     bool mdoc, alias, cut, no_memory;
-    char heading;       /* mark of a heading whose text is still to come, or 0 */
+    char heading; /* mark of a heading whose text is still to come, or 0 */
     define_table macros, strings, registers;
     bool branch[ROFF_BRANCH]; /* results of .ie whose .el is still to come */
     int n_branch;
     int string_depth;
-    size_t budget;      /* bytes macros and strings may still expand to */
+    size_t budget; /* bytes macros and strings may still expand to */
     chunk *chunks;
     struct mdoc_state {
-        buffer name;    /* what .Nm stands for */
+        buffer name; /* what .Nm stands for */
         struct {
             list_kind kind;
             bool dense;
             int count;
         } lists[ROFF_LISTS];
         int n_lists;
-        bool no_space;  /* .Ns, .Pf or an opening bracket: no space before the next word */
-        bool long_tag;  /* between .It Xo and .Xc */
+        bool no_space; /* .Ns, .Pf or an opening bracket: no space before the next word */
+        bool long_tag; /* between .It Xo and .Xc */
         bool synopsis;
         int references; /* %-fields of this .Rs so far, -1 outside */
         int arguments;  /* .Fa of this .Fo so far, -1 outside */
@@ -97,7 +97,7 @@ void roff_paragraph(roff *r);                        /* the same, and asks for a
 void roff_line_end(roff *r);                         /* an input line that made text is over */
 void roff_tag_end(roff *r);                          /* what was put since the break is a tag */
 void roff_fill(roff *r, bool on);
-int64_t roff_number(const roff *r, slice s);         /* a numeric expression */
+int64_t roff_number(const roff *r, slice s); /* a numeric expression */
 
 /* roff_chars.c: the text of \(xx or \[xx]; NULL if unknown */
 const char *roff_char(const char *name, size_t n);

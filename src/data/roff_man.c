@@ -11,28 +11,47 @@
 #include <string.h>
 
 typedef enum man_macro {
-    MAN_HEADING, MAN_SUBHEADING, MAN_PARAGRAPH, MAN_TAG, MAN_NEXT_TAG, MAN_ITEM, MAN_BREAK,
-    MAN_WORDS, MAN_JOINED, MAN_REFERENCE, MAN_LINK, MAN_LINK_END, MAN_SYNOPSIS, MAN_OPTION,
-    MAN_EXAMPLE, MAN_EXAMPLE_END, MAN_DISTANCE, MAN_NOTHING, MAN_NONE
+    MAN_HEADING,
+    MAN_SUBHEADING,
+    MAN_PARAGRAPH,
+    MAN_TAG,
+    MAN_NEXT_TAG,
+    MAN_ITEM,
+    MAN_BREAK,
+    MAN_WORDS,
+    MAN_JOINED,
+    MAN_REFERENCE,
+    MAN_LINK,
+    MAN_LINK_END,
+    MAN_SYNOPSIS,
+    MAN_OPTION,
+    MAN_EXAMPLE,
+    MAN_EXAMPLE_END,
+    MAN_DISTANCE,
+    MAN_NOTHING,
+    MAN_NONE
 } man_macro;
 
+/* clang-format off */
+static const struct {
+    const char *name;
+    man_macro kind;
+} rows[] = {
+    {"BR", MAN_JOINED}, {"I", MAN_WORDS}, {"PP", MAN_PARAGRAPH}, {"B", MAN_WORDS},
+    {"SH", MAN_HEADING}, {"BI", MAN_JOINED}, {"TP", MAN_TAG}, {"IR", MAN_JOINED},
+    {"IP", MAN_ITEM}, {"EX", MAN_EXAMPLE}, {"EE", MAN_EXAMPLE_END}, {"RI", MAN_JOINED},
+    {"SS", MAN_SUBHEADING}, {"TH", MAN_NOTHING}, {"RB", MAN_JOINED}, {"RE", MAN_BREAK},
+    {"RS", MAN_BREAK}, {"TQ", MAN_NEXT_TAG}, {"INDENT", MAN_BREAK}, {"UNINDENT", MAN_BREAK},
+    {"PD", MAN_DISTANCE}, {"UR", MAN_LINK}, {"UE", MAN_LINK_END}, {"MT", MAN_LINK},
+    {"ME", MAN_LINK_END}, {"IB", MAN_JOINED}, {"HP", MAN_PARAGRAPH}, {"P", MAN_PARAGRAPH},
+    {"LP", MAN_PARAGRAPH}, {"SM", MAN_WORDS}, {"SB", MAN_WORDS}, {"SY", MAN_SYNOPSIS},
+    {"YS", MAN_BREAK}, {"OP", MAN_OPTION}, {"Sp", MAN_PARAGRAPH}, {"Vb", MAN_EXAMPLE},
+    {"Ve", MAN_EXAMPLE_END}, {"q", MAN_WORDS}, {"MR", MAN_REFERENCE}, {"DT", MAN_NOTHING},
+    {"UC", MAN_NOTHING}, {"AT", MAN_NOTHING}, {"IX", MAN_NOTHING},
+};
+/* clang-format on */
+
 static man_macro man_macro_of(slice name) {
-    static const struct {
-        const char *name;
-        man_macro kind;
-    } rows[] = {
-        {"BR", MAN_JOINED}, {"I", MAN_WORDS}, {"PP", MAN_PARAGRAPH}, {"B", MAN_WORDS},
-        {"SH", MAN_HEADING}, {"BI", MAN_JOINED}, {"TP", MAN_TAG}, {"IR", MAN_JOINED},
-        {"IP", MAN_ITEM}, {"EX", MAN_EXAMPLE}, {"EE", MAN_EXAMPLE_END}, {"RI", MAN_JOINED},
-        {"SS", MAN_SUBHEADING}, {"TH", MAN_NOTHING}, {"RB", MAN_JOINED}, {"RE", MAN_BREAK},
-        {"RS", MAN_BREAK}, {"TQ", MAN_NEXT_TAG}, {"INDENT", MAN_BREAK}, {"UNINDENT", MAN_BREAK},
-        {"PD", MAN_DISTANCE}, {"UR", MAN_LINK}, {"UE", MAN_LINK_END}, {"MT", MAN_LINK},
-        {"ME", MAN_LINK_END}, {"IB", MAN_JOINED}, {"HP", MAN_PARAGRAPH}, {"P", MAN_PARAGRAPH},
-        {"LP", MAN_PARAGRAPH}, {"SM", MAN_WORDS}, {"SB", MAN_WORDS}, {"SY", MAN_SYNOPSIS},
-        {"YS", MAN_BREAK}, {"OP", MAN_OPTION}, {"Sp", MAN_PARAGRAPH}, {"Vb", MAN_EXAMPLE},
-        {"Ve", MAN_EXAMPLE_END}, {"q", MAN_WORDS}, {"MR", MAN_REFERENCE}, {"DT", MAN_NOTHING},
-        {"UC", MAN_NOTHING}, {"AT", MAN_NOTHING}, {"IX", MAN_NOTHING},
-    };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (slice_is(name, rows[i].name)) return rows[i].kind;
     return MAN_NONE;
@@ -46,7 +65,8 @@ static void words_put(roff *r, const args *a) {
 }
 
 static void joined_put(roff *r, const args *a) {
-    for (int i = 0; i < a->n; i++) roff_decode(r, a->list[i]);
+    for (int i = 0; i < a->n; i++)
+        roff_decode(r, a->list[i]);
 }
 
 static void heading_put(roff *r, const args *a, char mark) {
@@ -106,12 +126,22 @@ bool roff_man(roff *r, slice name, const args *a) {
     switch (man_macro_of(name)) {
     case MAN_HEADING: heading_put(r, a, MARK_HEADING); break;
     case MAN_SUBHEADING: heading_put(r, a, MARK_SUBHEADING); break;
-    case MAN_PARAGRAPH: roff_paragraph(r); r->tag = false; break;
-    case MAN_TAG: roff_paragraph(r); r->tag = true; break;
-    case MAN_NEXT_TAG: roff_break(r); r->tag = true; break;
+    case MAN_PARAGRAPH:
+        roff_paragraph(r);
+        r->tag = false;
+        break;
+    case MAN_TAG:
+        roff_paragraph(r);
+        r->tag = true;
+        break;
+    case MAN_NEXT_TAG:
+        roff_break(r);
+        r->tag = true;
+        break;
     case MAN_ITEM: item_put(r, a); break;
     case MAN_BREAK: roff_break(r); break;
-    case MAN_WORDS: case MAN_JOINED:
+    case MAN_WORDS:
+    case MAN_JOINED:
         if (a->n == 0) break; /* the next line is in this font */
         if (man_macro_of(name) == MAN_WORDS)
             words_put(r, a);
@@ -121,7 +151,11 @@ bool roff_man(roff *r, slice name, const args *a) {
         break;
     case MAN_LINK: link_begin(r, a); break;
     case MAN_LINK_END: link_end(r, a); break;
-    case MAN_SYNOPSIS: roff_break(r); words_put(r, a); r->space = true; break;
+    case MAN_SYNOPSIS:
+        roff_break(r);
+        words_put(r, a);
+        r->space = true;
+        break;
     case MAN_OPTION: option_put(r, a); break;
     case MAN_EXAMPLE: roff_fill(r, false); break;
     case MAN_EXAMPLE_END: roff_fill(r, true); break;

@@ -1,7 +1,7 @@
 /* roff_mdoc.c - the macros of mdoc(7), as BSD pages use them.
  *
- * What: mdoc marks up meaning (.Fl is a flag, .Ar an argument) and its macros call each other on one
- * line: ".Op Fl v Ar file ." reads "[-v file].".
+ * What: mdoc marks up meaning (.Fl is a flag, .Ar an argument) and its macros call each other on
+ * one line: ".Op Fl v Ar file ." reads "[-v file].".
  * How: inline_put walks the arguments of a line. A callable name acts on what follows; enclosures
  * (Op, Dq, Pq, ...) put their closing text on a small stack that is emptied at the end of the line,
  * before punctuation that ends it. Blocks (Sh, Bl, It, Bd) are one switch, named from a table.
@@ -16,18 +16,47 @@
 
 typedef enum mdoc_macro {
     /* inline: callable from other lines */
-    MDOC_WORDS,   /* argument text as it is */
-    MDOC_FLAG, MDOC_NAME, MDOC_ARGUMENT, MDOC_REFERENCE, MDOC_FUNCTION, MDOC_FUNCTION_ARGUMENT,
+    MDOC_WORDS, /* argument text as it is */
+    MDOC_FLAG,
+    MDOC_NAME,
+    MDOC_ARGUMENT,
+    MDOC_REFERENCE,
+    MDOC_FUNCTION,
+    MDOC_FUNCTION_ARGUMENT,
     MDOC_TEXT,    /* a fixed text, then the arguments */
     MDOC_ENCLOSE, /* opening and closing text around the rest of the line */
-    MDOC_OPEN, MDOC_CLOSE, /* the same over several lines */
-    MDOC_NO_SPACE, MDOC_PREFIX, MDOC_APOSTROPHE, MDOC_CELL, MDOC_LINK, MDOC_LONG_OPEN,
+    MDOC_OPEN,
+    MDOC_CLOSE, /* the same over several lines */
+    MDOC_NO_SPACE,
+    MDOC_PREFIX,
+    MDOC_APOSTROPHE,
+    MDOC_CELL,
+    MDOC_LINK,
+    MDOC_LONG_OPEN,
     MDOC_LONG_CLOSE,
     /* blocks: only at the start of a line */
-    MDOC_HEADING, MDOC_SUBHEADING, MDOC_PARAGRAPH, MDOC_DESCRIPTION, MDOC_LIST, MDOC_ITEM,
-    MDOC_LIST_END, MDOC_DISPLAY, MDOC_DISPLAY_END, MDOC_LINE, MDOC_FUNCTION_OPEN,
-    MDOC_FUNCTION_CLOSE, MDOC_TYPE, MDOC_INCLUDE, MDOC_EXIT, MDOC_RETURN, MDOC_REFERENCES,
-    MDOC_REFERENCES_END, MDOC_FIELD, MDOC_LIBRARY, MDOC_AUTHOR, MDOC_NOTHING,
+    MDOC_HEADING,
+    MDOC_SUBHEADING,
+    MDOC_PARAGRAPH,
+    MDOC_DESCRIPTION,
+    MDOC_LIST,
+    MDOC_ITEM,
+    MDOC_LIST_END,
+    MDOC_DISPLAY,
+    MDOC_DISPLAY_END,
+    MDOC_LINE,
+    MDOC_FUNCTION_OPEN,
+    MDOC_FUNCTION_CLOSE,
+    MDOC_TYPE,
+    MDOC_INCLUDE,
+    MDOC_EXIT,
+    MDOC_RETURN,
+    MDOC_REFERENCES,
+    MDOC_REFERENCES_END,
+    MDOC_FIELD,
+    MDOC_LIBRARY,
+    MDOC_AUTHOR,
+    MDOC_NOTHING,
     MDOC_NONE
 } mdoc_macro;
 
@@ -37,6 +66,7 @@ typedef struct mdoc_row {
     const char *open, *close; /* for MDOC_TEXT, MDOC_ENCLOSE, MDOC_OPEN, MDOC_CLOSE */
 } mdoc_row;
 
+/* clang-format off */
 static const mdoc_row rows[] = {
     {"Fl", MDOC_FLAG}, {"Nm", MDOC_NAME}, {"Ar", MDOC_ARGUMENT}, {"Xr", MDOC_REFERENCE},
     {"Fn", MDOC_FUNCTION}, {"Fa", MDOC_FUNCTION_ARGUMENT}, {"Ns", MDOC_NO_SPACE},
@@ -75,6 +105,7 @@ static const mdoc_row rows[] = {
     {"Sm", MDOC_NOTHING}, {"Tg", MDOC_NOTHING}, {"Bf", MDOC_NOTHING}, {"Ef", MDOC_NOTHING},
     {"Db", MDOC_NOTHING}, {"Hf", MDOC_NOTHING}, {"Es", MDOC_NOTHING}, {"Ud", MDOC_NOTHING},
 };
+/* clang-format on */
 
 static const mdoc_row *row_of(slice name) {
     if (name.quoted || name.n < 2 || name.n > 3) return NULL;
@@ -89,8 +120,12 @@ static const mdoc_row *callable(slice name) {
 }
 
 /* Punctuation that clings to the word before it, or (opening) to the word behind it. */
-static bool is_closing(slice s) { return s.n == 1 && strchr(".,:;)]?!", *s.p) != NULL && *s.p != 0; }
-static bool is_opening(slice s) { return s.n == 1 && (*s.p == '(' || *s.p == '['); }
+static bool is_closing(slice s) {
+    return s.n == 1 && strchr(".,:;)]?!", *s.p) != NULL && *s.p != 0;
+}
+static bool is_opening(slice s) {
+    return s.n == 1 && (*s.p == '(' || *s.p == '[');
+}
 
 /* ---- words ---------------------------------------------------------------------------------- */
 
@@ -110,11 +145,14 @@ static void word_put(roff *r, slice word) {
     if (is_opening(word)) r->doc.no_space = true;
 }
 
-static void text_put(roff *r, const char *string) { roff_put(r, string, strlen(string)); }
+static void text_put(roff *r, const char *string) {
+    roff_put(r, string, strlen(string));
+}
 
 /* Arguments from i on that are plain words; returns where they end. */
 static int words_put(roff *r, const args *a, int i) {
-    for (; i < a->n && callable(a->list[i]) == NULL; i++) word_put(r, a->list[i]);
+    for (; i < a->n && callable(a->list[i]) == NULL; i++)
+        word_put(r, a->list[i]);
     return i;
 }
 
@@ -144,8 +182,7 @@ static int flag_put(roff *r, const args *a, int i) {
 static int name_put(roff *r, const args *a, int i) {
     bool own = i < a->n && callable(a->list[i]) == NULL && !is_closing(a->list[i]);
     if (own && r->doc.name.n == 0) buffer_put(&r->doc.name, a->list[i].p, a->list[i].n);
-    if (!own && r->doc.name.n > 0)
-        word_put(r, (slice){r->doc.name.bytes, r->doc.name.n, false});
+    if (!own && r->doc.name.n > 0) word_put(r, (slice){r->doc.name.bytes, r->doc.name.n, false});
     return words_put(r, a, i);
 }
 
@@ -272,7 +309,8 @@ static void inline_put(roff *r, const mdoc_row *first, const args *a, int i) {
     int n_closers = 0;
     args body = *a;
     int tail = body.n; /* punctuation at the end stands behind what is closed there */
-    while (tail > i && is_closing(body.list[tail - 1])) tail--;
+    while (tail > i && is_closing(body.list[tail - 1]))
+        tail--;
     body.n = tail;
     if (first != NULL) i = callable_put(r, first, &body, i, closers, &n_closers);
     while (i < body.n) {
@@ -286,7 +324,8 @@ static void inline_put(roff *r, const mdoc_row *first, const args *a, int i) {
         r->space = r->doc.no_space = false;
         text_put(r, closers[--n_closers]);
     }
-    for (; tail < a->n; tail++) word_put(r, a->list[tail]);
+    for (; tail < a->n; tail++)
+        word_put(r, a->list[tail]);
 }
 
 /* ---- blocks --------------------------------------------------------------------------------- */
@@ -341,7 +380,8 @@ static void item_put(roff *r, const args *a) {
         roff_tag_end(r);
     } else if (a->n > 0) {
         bool open = slice_is(a->list[a->n - 1], "Xo");
-        for (int i = 0; i < a->n && !open; i++) open = slice_is(a->list[i], "Xo");
+        for (int i = 0; i < a->n && !open; i++)
+            open = slice_is(a->list[i], "Xo");
         inline_put(r, NULL, a, 0);
         r->doc.long_tag = open && kind == LIST_TAG;
         if (kind == LIST_TAG && !open) roff_tag_end(r);
@@ -402,7 +442,8 @@ static void field_put(roff *r, const args *a) {
         text_put(r, ",");
     }
     if (r->doc.references >= 0) r->doc.references++;
-    for (int i = 0; i < a->n; i++) word_put(r, a->list[i]);
+    for (int i = 0; i < a->n; i++)
+        word_put(r, a->list[i]);
 }
 
 static void author_put(roff *r, const args *a) {
@@ -415,13 +456,24 @@ static void block_put(roff *r, mdoc_macro kind, const args *a) {
     case MDOC_HEADING: heading_put(r, a, MARK_HEADING); break;
     case MDOC_SUBHEADING: heading_put(r, a, MARK_SUBHEADING); break;
     case MDOC_PARAGRAPH: roff_paragraph(r); break;
-    case MDOC_DESCRIPTION: word_begin(r); text_put(r, "-"); inline_put(r, NULL, a, 0); break;
+    case MDOC_DESCRIPTION:
+        word_begin(r);
+        text_put(r, "-");
+        inline_put(r, NULL, a, 0);
+        break;
     case MDOC_LIST: list_begin(r, a); break;
     case MDOC_ITEM: item_put(r, a); break;
-    case MDOC_LIST_END: roff_paragraph(r); r->doc.n_lists -= r->doc.n_lists > 0; break;
+    case MDOC_LIST_END:
+        roff_paragraph(r);
+        r->doc.n_lists -= r->doc.n_lists > 0;
+        break;
     case MDOC_DISPLAY: display_begin(r, a); break;
     case MDOC_DISPLAY_END: roff_fill(r, true); break;
-    case MDOC_LINE: roff_break(r); inline_put(r, NULL, a, 0); roff_break(r); break;
+    case MDOC_LINE:
+        roff_break(r);
+        inline_put(r, NULL, a, 0);
+        roff_break(r);
+        break;
     case MDOC_FUNCTION_OPEN: function_open(r, a); break;
     case MDOC_FUNCTION_CLOSE: function_close(r, a); break;
     case MDOC_TYPE:
@@ -437,7 +489,10 @@ static void block_put(roff *r, mdoc_macro kind, const args *a) {
                      "() function returns the value 0 if successful; otherwise the value -1 is "
                      "returned and the global variable errno is set to indicate the error.");
         break;
-    case MDOC_REFERENCES: roff_break(r); r->doc.references = 0; break;
+    case MDOC_REFERENCES:
+        roff_break(r);
+        r->doc.references = 0;
+        break;
     case MDOC_REFERENCES_END:
         r->space = false;
         if (r->line.n > 0) text_put(r, ".");
@@ -445,7 +500,11 @@ static void block_put(roff *r, mdoc_macro kind, const args *a) {
         roff_break(r);
         break;
     case MDOC_FIELD: field_put(r, a); break;
-    case MDOC_LIBRARY: word_begin(r); text_put(r, "library"); inline_put(r, NULL, a, 0); break;
+    case MDOC_LIBRARY:
+        word_begin(r);
+        text_put(r, "library");
+        inline_put(r, NULL, a, 0);
+        break;
     case MDOC_AUTHOR: author_put(r, a); break;
     default: break; /* MDOC_NOTHING */
     }
@@ -459,8 +518,8 @@ bool roff_mdoc(roff *r, slice name, const args *a) {
         if (row->kind != MDOC_FUNCTION_OPEN && r->line.n > 0) r->space = true;
         return true;
     }
-    bool synopsis_line = r->doc.synopsis && r->fill &&
-                         (row->kind == MDOC_NAME || row->kind == MDOC_FUNCTION);
+    bool synopsis_line =
+        r->doc.synopsis && r->fill && (row->kind == MDOC_NAME || row->kind == MDOC_FUNCTION);
     if (synopsis_line && row->kind == MDOC_NAME) roff_break(r);
     inline_put(r, row, a, 0);
     if (synopsis_line && row->kind == MDOC_FUNCTION) roff_break(r);

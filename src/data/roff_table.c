@@ -16,7 +16,8 @@ typedef struct table {
 } table;
 
 static slice trimmed(slice s) {
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
     while (s.n > 0 && (*s.p == ' ' || *s.p == '\t')) {
         s.p++;
         s.n--;
@@ -106,7 +107,8 @@ void roff_table(roff *r, source *src) {
     if (!roff_line_next(src, &line)) return;
     if (ends_with(line, ';')) {
         const char *option = memmem(line.p, line.n, "tab", 3);
-        const char *open = option != NULL ? memchr(option, '(', line.n - (size_t)(option - line.p)) : NULL;
+        const char *open =
+            option != NULL ? memchr(option, '(', line.n - (size_t)(option - line.p)) : NULL;
         bool named = open != NULL && open + 1 < line.p + line.n;
         if (named && (unsigned char)open[1] < 0x80) t.tab = open[1];
         if (!roff_line_next(src, &line)) return;

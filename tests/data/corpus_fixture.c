@@ -30,9 +30,12 @@ static const char get_script[] =
     "case $mode in 'damage 1') : > \"$root/mode\";; esac\n"
     "exit 0\n";
 
-__attribute__((constructor)) static void progress_off(void) { progress_set_mode(PROGRESS_NONE); }
+__attribute__((constructor)) static void progress_off(void) {
+    progress_set_mode(PROGRESS_NONE);
+}
 
-static MUST_CHECK status write_in(const fake_apt *f, const char *name, const void *bytes, size_t n) {
+static MUST_CHECK status write_in(const fake_apt *f, const char *name, const void *bytes,
+                                  size_t n) {
     char path[PATH_SIZE];
     TRY(path_join(path, f->root, name));
     return file_write(path, bytes, n);
@@ -75,7 +78,9 @@ void fake_apt_close(fake_apt *f) {
     f->old_path = NULL;
 }
 
-status fake_apt_mode(fake_apt *f, const char *mode) { return write_in(f, "mode", mode, strlen(mode)); }
+status fake_apt_mode(fake_apt *f, const char *mode) {
+    return write_in(f, "mode", mode, strlen(mode));
+}
 
 status fake_apt_add(fake_apt *f, const char *name, const char *version, const buffer *deb,
                     const char *promised) {
@@ -87,10 +92,10 @@ status fake_apt_add(fake_apt *f, const char *name, const char *version, const bu
     TRY(path_join(path, f->root, "index"));
     TRY(file_read(path, 0, &old, &n));
     buffer index = {0};
-    buffer_text(&index, text("Package: %s\nVersion: %s\nDescription: made up\n Size: 1\n"
-                             "Filename: pool/main/x/%s_%s_all.deb\nSize: %zu\nSHA256: %s\n\n",
-                             name, version, name, version, deb->n,
-                             promised != NULL ? promised : hash.hex));
+    buffer_text(&index,
+                text("Package: %s\nVersion: %s\nDescription: made up\n Size: 1\n"
+                     "Filename: pool/main/x/%s_%s_all.deb\nSize: %zu\nSHA256: %s\n\n",
+                     name, version, name, version, deb->n, promised != NULL ? promised : hash.hex));
     buffer_put(&index, old, n); /* the first stanza of a name counts */
     mem_free(old);
     status s = buffer_check(&index);
@@ -105,14 +110,16 @@ int fake_apt_calls(const fake_apt *f) {
     int calls = 0;
     if (path_join(path, f->root, "calls") != STATUS_OK || !path_exists(path)) return 0;
     if (file_read(path, 0, &bytes, &n) != STATUS_OK) return -1;
-    for (size_t i = 0; i < n; i++) calls += bytes[i] == '\n';
+    for (size_t i = 0; i < n; i++)
+        calls += bytes[i] == '\n';
     mem_free(bytes);
     return calls;
 }
 
 void fake_deb(buffer *deb, const char *const *files) {
     buffer tar = {0};
-    for (; files[0] != NULL; files += 2) (void)tar_put(&tar, files[0], '0', files[1], strlen(files[1]));
+    for (; files[0] != NULL; files += 2)
+        (void)tar_put(&tar, files[0], '0', files[1], strlen(files[1]));
     tar_finish(&tar);
     deb_put(deb, COMPRESSION_XZ, &tar);
     buffer_clear(&tar);

@@ -126,7 +126,8 @@ TEST(tar_refuses_lies) {
 }
 
 TEST(tar_refuses_paths_that_leave) {
-    static const char *const paths[] = {"/etc/passwd", "../up", "a/../../b", "a/..", "..", "./../x", "./"};
+    static const char *const paths[] = {"/etc/passwd", "../up",  "a/../../b", "a/..",
+                                        "..",          "./../x", "./"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         buffer tar = {0};
         seen s = {0};
@@ -174,11 +175,13 @@ TEST(ar_reads_and_refuses) {
     buffer_clear(&ar);
 }
 
-static const compression all[] = {COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_XZ, COMPRESSION_ZSTD};
+static const compression all[] = {COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_XZ,
+                                  COMPRESSION_ZSTD};
 
 TEST(streams_round_trip) {
     static char data[300000];
-    for (size_t i = 0; i < sizeof data; i++) data[i] = (char)(i * i / 977 + i % 13);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (char)(i * i / 977 + i % 13);
     for (size_t k = 0; k < 4; k++) {
         for (size_t n = 0; n <= sizeof data; n = n * 7 + 1) {
             buffer packed = {0}, out = {0};
@@ -224,13 +227,15 @@ TEST(streams_stop_at_the_limit) {
 
 TEST(streams_refuse_truncation_and_damage) {
     static char data[5000];
-    for (size_t i = 0; i < sizeof data; i++) data[i] = (char)(i % 251);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (char)(i % 251);
     for (size_t k = 1; k < 4; k++) {
         buffer packed = {0};
         pack(&packed, all[k], data, sizeof data);
         for (size_t n = 6; n < packed.n; n += 1 + packed.n / 40) {
             buffer out = {0};
-            expect_refused(stream_unpack(packed.bytes, n, "t.tar", 1 << 20, &out), "cannot be unpacked");
+            expect_refused(stream_unpack(packed.bytes, n, "t.tar", 1 << 20, &out),
+                           "cannot be unpacked");
             buffer_clear(&out);
         }
         if (k != 3) { /* this zstd frame carries no checksum */
@@ -298,7 +303,8 @@ TEST(archive_survives_failing_allocations) {
         mem_fail_at(0);
         buffer_clear(&out);
         CHECK(mem_live_blocks() == blocks, "allocation %" PRId64 " leaks", n);
-        CHECK(got == (failed ? STATUS_MEMORY : STATUS_OK), "allocation %" PRId64 ": %d", n, (int)got);
+        CHECK(got == (failed ? STATUS_MEMORY : STATUS_OK), "allocation %" PRId64 ": %d", n,
+              (int)got);
         if (!failed) break;
         REQUIRE(n < 100, "never passes");
     }

@@ -17,12 +17,16 @@ static repair repaired(const char *bytes, size_t n, const char *wanted) {
 #define REPAIRED(literal, wanted) repaired(literal, sizeof(literal) - 1, wanted)
 
 TEST(repair_keeps_text) {
-    repair w = REPAIRED("plain\ttext\n\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80", "plain\ttext\né € 😀");
+    repair w =
+        REPAIRED("plain\ttext\n\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80", "plain\ttext\né € 😀");
     CHECK(w.dropped == 0 && !w.latin1 && !w.binary, "%" PRId64 " dropped", w.dropped);
 }
 
 TEST(repair_line_ends_and_odd_blanks) {
-    REPAIRED("a\r\nb\rc\fd\xC2\xA0" "e\xC2\xAD" "f\xE2\x80\x8Bg\xEF\xBB\xBFh", "a\nb\nc\nd efgh");
+    REPAIRED("a\r\nb\rc\fd\xC2\xA0"
+             "e\xC2\xAD"
+             "f\xE2\x80\x8Bg\xEF\xBB\xBFh",
+             "a\nb\nc\nd efgh");
     REPAIRED("_\bx__\b\bab \b\xC3\xA9\bo\n\bz\b\b\b\by", "xabo\ny");
 }
 
@@ -31,7 +35,10 @@ TEST(repair_bad_bytes) {
     CHECK(w.latin1 && w.dropped == 0, "latin1 %d, %" PRId64 " dropped", w.latin1, w.dropped);
     w = REPAIRED("caf\xC3\xA9 bro\xE9ken \xC3", "café broken "); /* UTF-8 with damage */
     CHECK(!w.latin1 && w.dropped == 2, "%" PRId64 " dropped", w.dropped);
-    w = REPAIRED("a\x01\x02\x7F\x1B" "b\xC2\x85" "c\xC2\x80", "ab\nc");
+    w = REPAIRED("a\x01\x02\x7F\x1B"
+                 "b\xC2\x85"
+                 "c\xC2\x80",
+                 "ab\nc");
     CHECK(w.dropped == 5, "%" PRId64 " dropped", w.dropped);
 }
 
@@ -39,7 +46,8 @@ TEST(repair_refuses_binary) {
     uint8_t bytes[4096];
     buffer out = {0};
     repair what;
-    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)rng_u64(rng_at(1, RNG_TEST, 0), i);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)rng_u64(rng_at(1, RNG_TEST, 0), i);
     buffer_text(&out, "before");
     REQUIRE_OK(text_repair((const char *)bytes, sizeof bytes, &out, &what));
     CHECK(what.binary && out.n == 6, "binary %d, %zu bytes", what.binary, out.n);
@@ -54,16 +62,19 @@ TEST(repair_is_idempotent) {
         repair what;
         rng r = rng_at(2, RNG_TEST, round);
         for (size_t i = 0; i < sizeof bytes; i++) {
-            static const uint8_t often[] = {'a', ' ', '\n', 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xCC, 0x81, 'e'};
-            bytes[i] = (char)(rng_below(r, 2 * i, 60) == 0 ? rng_u64(r, 2 * i + 1)
-                                                           : often[rng_below(r, 2 * i + 1, sizeof often)]);
+            static const uint8_t often[] = {'a',  ' ',  '\n', 0xC3, 0xA9, 0xE2,
+                                            0x82, 0xAC, 0xCC, 0x81, 'e'};
+            bytes[i] =
+                (char)(rng_below(r, 2 * i, 60) == 0 ? rng_u64(r, 2 * i + 1)
+                                                    : often[rng_below(r, 2 * i + 1, sizeof often)]);
         }
         REQUIRE_OK(text_repair(bytes, sizeof bytes, &once, &what));
         CHECK(utf8_valid(once.bytes, once.n) == once.n, "round %" PRIu64 ": not UTF-8", round);
         REQUIRE_OK(text_normalize(&once));
         REQUIRE_OK(text_repair(once.n > 0 ? once.bytes : "", once.n, &twice, &what));
         REQUIRE_OK(text_normalize(&twice));
-        CHECK(once.n == twice.n && memcmp(once.n > 0 ? once.bytes : "", twice.n > 0 ? twice.bytes : "", once.n) == 0,
+        CHECK(once.n == twice.n &&
+                  memcmp(once.n > 0 ? once.bytes : "", twice.n > 0 ? twice.bytes : "", once.n) == 0,
               "round %" PRIu64 " changes again", round);
         CHECK(what.dropped == 0, "round %" PRIu64 ": %" PRId64 " dropped", round, what.dropped);
         buffer_clear(&once);
@@ -100,7 +111,8 @@ TEST(settle_drops_headings_without_text) {
 }
 
 TEST(settle_drops_tags_whose_text_went) {
-    settles("\3tag one\ntext\n\n\3tag two\n\4\n\n\3tag three\nmore\n", "tag one\ntext\n\ntag three\nmore\n");
+    settles("\3tag one\ntext\n\n\3tag two\n\4\n\n\3tag three\nmore\n",
+            "tag one\ntext\n\ntag three\nmore\n");
     settles("\1ERRORS\n\3EINVAL\n\4\n\n\1NOTES\nx\n", "NOTES\nx\n");
     settles("\3bare\n\n\3names\n\nend\n", "bare\n\nnames\n\nend\n");
     settles("\3LF\n\3VT\n\3FF\nall do\n", "LF\nVT\nFF\nall do\n");
@@ -119,10 +131,14 @@ static void fortunes_are(const char *source, const char *wanted, size_t n_wanted
 
 TEST(fortunes_are_items) {
     FORTUNES("One.\n\t\t-- A\n%\nTwo  words.\n%\n", "One.\n-- A\n\0Two words.\n\0");
-    FORTUNES("A line that is long enough to have been wrapped by its editor\ngoes on here.\nShort.\nEnd\n",
-             "A line that is long enough to have been wrapped by its editor goes on here.\nShort.\nEnd\n");
-    FORTUNES("  (1) A list item that is long enough to have been wrapped there\n      and goes on.\n  (2) Next\n",
-             "(1) A list item that is long enough to have been wrapped there and goes on.\n(2) Next\n");
+    FORTUNES("A line that is long enough to have been wrapped by its editor\ngoes on "
+             "here.\nShort.\nEnd\n",
+             "A line that is long enough to have been wrapped by its editor goes on "
+             "here.\nShort.\nEnd\n");
+    FORTUNES(
+        "  (1) A list item that is long enough to have been wrapped there\n      and goes on.\n  "
+        "(2) Next\n",
+        "(1) A list item that is long enough to have been wrapped there and goes on.\n(2) Next\n");
     FORTUNES("A last line that is long enough to have been wrapped by someone\n-- Author\n",
              "A last line that is long enough to have been wrapped by someone\n-- Author\n");
 }
@@ -132,7 +148,8 @@ TEST(buffer_remembers_failure) {
     buffer b = {0};
     buffer_text(&b, "kept");
     mem_fail_at(1);
-    while (!b.failed) buffer_text(&b, "more and more");
+    while (!b.failed)
+        buffer_text(&b, "more and more");
     mem_fail_at(0);
     size_t n = b.n;
     buffer_byte(&b, 'x');

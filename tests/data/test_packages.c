@@ -17,7 +17,8 @@ static void expect(status got, error_id id, const char *word) {
 }
 
 TEST(process_collects_and_reports) {
-    const char *const argv[] = {"sh", "-c", "echo out; echo err >&2; pwd; echo $LC_ALL; exit 3", NULL};
+    const char *const argv[] = {"sh", "-c", "echo out; echo err >&2; pwd; echo $LC_ALL; exit 3",
+                                NULL};
     process p = {.argv = argv, .folder = "/"};
     REQUIRE_OK(process_run(&p));
     CHECK(p.exit_code == 3, "exit code %d", p.exit_code);
@@ -57,10 +58,11 @@ TEST(stanzas_are_parsed) {
         "SHA256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\n"
         "Package: dd\nVersion";
     packages_parse(index, sizeof index - 1, list, 4);
-    CHECK(strcmp(list[0].version, "1:2.0-1") == 0 && strcmp(list[0].file, "aa_2.0-1_all.deb") == 0 &&
-              list[0].bytes == 12,
+    CHECK(strcmp(list[0].version, "1:2.0-1") == 0 &&
+              strcmp(list[0].file, "aa_2.0-1_all.deb") == 0 && list[0].bytes == 12,
           "%s %s %" PRId64, list[0].version, list[0].file, list[0].bytes);
-    for (int i = 1; i < 4; i++) CHECK(list[i].version[0] == '\0', "%s is believed", list[i].name);
+    for (int i = 1; i < 4; i++)
+        CHECK(list[i].version[0] == '\0', "%s is believed", list[i].name);
 }
 
 TEST(packages_are_fetched_once) {
@@ -75,7 +77,8 @@ TEST(packages_are_fetched_once) {
     REQUIRE_OK(packages_get(apt.cache, list, 2, false, &r));
     CHECK(r.bytes == 2 * (int64_t)deb.n && fake_apt_calls(&apt) == 1, "%" PRId64 " bytes, %d calls",
           r.bytes, fake_apt_calls(&apt));
-    CHECK(list[0].here && path_exists(list[0].path) && strcmp(list[1].version, "2.0") == 0, "not here");
+    CHECK(list[0].here && path_exists(list[0].path) && strcmp(list[1].version, "2.0") == 0,
+          "not here");
     REQUIRE_OK(packages_get(apt.cache, list, 2, false, &r));
     CHECK(r.bytes == 0 && fake_apt_calls(&apt) == 1, "fetched again");
     /* Damage in the cache is noticed, and only that file is fetched again. */
@@ -170,8 +173,8 @@ TEST(packages_survive_failing_allocations) {
         bool failed = mem_failed();
         mem_fail_at(0);
         CHECK(mem_live_blocks() == blocks, "allocation %" PRId64 " leaks", n);
-        CHECK(got == STATUS_OK ? list[0].here : got == STATUS_MEMORY, "allocation %" PRId64 ": %d", n,
-              (int)got);
+        CHECK(got == STATUS_OK ? list[0].here : got == STATUS_MEMORY, "allocation %" PRId64 ": %d",
+              n, (int)got);
         if (!failed) break;
         REQUIRE(n < 500, "never passes");
     }

@@ -9,11 +9,15 @@
 
 const char *const fuzz_seeds[] = {
     "<!DOCTYPE html><html><head><title>no</title><script>if (a<b) x();</script></head><body>"
-    "<nav>no<nav>no</nav></nav><div id=\"DisplayArea\"><h1>Title</h1><p>One &amp; two&nbsp;&#233;.</p>"
-    "<ul><li><p>a</p></li><li>b<ol><li>c</li></ol></li></ul></div><footer>no</footer></body></html>",
-    "<table><tr><th>a</th><th>b<br>c</th></tr><tr><td>1<td><p>2</p><p>3</p></tr></table><pre>\n x\n\ty </pre>",
+    "<nav>no<nav>no</nav></nav><div id=\"DisplayArea\"><h1>Title</h1><p>One &amp; "
+    "two&nbsp;&#233;.</p>"
+    "<ul><li><p>a</p></li><li>b<ol><li>c</li></ol></li></ul></div><footer>no</footer></body></"
+    "html>",
+    "<table><tr><th>a</th><th>b<br>c</th></tr><tr><td>1<td><p>2</p><p>3</p></tr></table><pre>\n "
+    "x\n\ty </pre>",
     "<div id=\"DisplayArea\"><div class=\"switch\"><span hidden=\"true\">first</span>"
-    "<span hidden=\"true\"><p>second</p></span></div><div class=\"relatedtopics\"><div>no</div></div>t</div>",
+    "<span hidden=\"true\"><p>second</p></span></div><div "
+    "class=\"relatedtopics\"><div>no</div></div>t</div>",
     "<!-- c --><style>x</style><a href='>'>t</a> < 3 &unknown; &#xD800; &#99999999; &",
     "<p a=\"unclosed><div></div",
     NULL,
