@@ -35,7 +35,7 @@ var *mla_attention(tape *t, const block *b, var *x);
 var *attend(tape *t, const block *b, var *q, var *k, var *shared, var *v,
             const attention_shape *shape);
 
-/* moe.c: x [n, d], normalised -> [n, d]; dense or routed, as the layer is. */
+/* feed_forward.c: x [n, d], normalised -> [n, d]; dense or routed, as the layer is. */
 var *feed_forward(tape *t, const block *b, var *x);
 
 /* mtp.c: trunk [n, d] before the final norm -> [n, d], ready for the head */

@@ -1,4 +1,4 @@
-/* moe.c - the feed-forward half of a block: dense SwiGLU, or DeepSeekMoE (arXiv 2401.06066).
+/* feed_forward.c - the feed-forward half of a block: dense SwiGLU, or DeepSeekMoE (arXiv 2401.06066).
  *
  *     y = Shared(x) + sum over the K chosen experts, ascending id, of g_i Expert_i(x)
  *
