@@ -68,7 +68,7 @@ static status list_one(command_context *c, json_t *list, const char *path) {
     const run_point *last = last_point(&r);
     say(c, "%-28s %-16s %9s/%-9s %9s %9s  %-9s %s\n", r.path, r.settings.size,
         count_text(last != NULL ? (int64_t)last->step : 0), count_text(r.settings.max_steps),
-        number_text(last != NULL ? last->loss : NAN, "%.4f"), number_text(best_bpb(&r), "%.4f"), state_text(&r),
+        number_text(last != NULL ? last->loss : (double)NAN, "%.4f"), number_text(best_bpb(&r), "%.4f"), state_text(&r),
         bytes_text((double)r.bytes));
     status s = json_array_append_new(list, summary_json(&r)) == 0 ? STATUS_OK : STATUS_MEMORY;
     run_record_clear(&r);
