@@ -284,13 +284,27 @@ static bool fortune_continues(const fortune *f, span line) {
     return i == 0 || (i < line.n && line.p[i] >= 'a' && line.p[i] <= 'z');
 }
 
+static bool small_letter(char c) {
+    return c >= 'a' && c <= 'z';
+}
+
+/* Whether a word goes on over the end of the line ("holding-" "forth"), other than in "left-" "and
+ * right-hand". The hyphen stays: nothing here tells a compound from a broken word. */
+static bool word_broken(const buffer *before, span line) {
+    size_t n = before->n;
+    if (n < 2 || before->bytes[n - 1] != '-' || !small_letter(before->bytes[n - 2])) return false;
+    if (line.n == 0 || !small_letter(*line.p)) return false;
+    return !(line.n > 4 && memcmp(line.p, "and ", 4) == 0) &&
+           !(line.n > 3 && memcmp(line.p, "or ", 3) == 0);
+}
+
 static void fortune_line(fortune *f, span line) {
     size_t width = 0;
     for (size_t i = 0; i < line.n; i++)
         width += line.p[i] == '\t' ? 8 - width % 8 : ((uint8_t)line.p[i] & 0xC0) != 0x80;
     if (fortune_continues(f, line)) {
         buffer_cut(f->out, f->out->n - 1); /* the newline of the line before */
-        buffer_byte(f->out, ' ');
+        if (!word_broken(f->out, line)) buffer_byte(f->out, ' ');
     }
     line_collapse(line, f->out);
     buffer_byte(f->out, '\n');

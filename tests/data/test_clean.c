@@ -130,6 +130,10 @@ static void fortunes_are(const char *source, const char *wanted, size_t n_wanted
 #define FORTUNES(source, wanted) fortunes_are(source, wanted, sizeof(wanted) - 1)
 
 TEST(fortunes_are_items) {
+    FORTUNES("This line is long enough to have been wrapped by the hyphen-\nating editor.\n",
+             "This line is long enough to have been wrapped by the hyphen-ating editor.\n");
+    FORTUNES("This line is long enough to have been wrapped between left-\nand right-hand.\n",
+             "This line is long enough to have been wrapped between left- and right-hand.\n");
     FORTUNES("One.\n\t\t-- A\n%\nTwo  words.\n%\n", "One.\n-- A\n\0Two words.\n\0");
     FORTUNES("A line that is long enough to have been wrapped by its editor\ngoes on "
              "here.\nShort.\nEnd\n",
