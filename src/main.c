@@ -2,9 +2,10 @@
 #include "app/app.h"
 #include "kernels/kernels.h"
 
-extern const command train_command, chat_command, eval_command;
+extern const command data_command, train_command, chat_command, eval_command;
 
-static const command *const commands[] = {&start_command, &doctor_command, &config_command, &train_command,
+static const command *const commands[] = {&start_command, &doctor_command, &config_command, &data_command,
+                                          &train_command,
                                           &eval_command,   &chat_command,   &runs_command,
                                           &bench_command,  NULL};
 

@@ -75,6 +75,9 @@ typedef enum import_encoding { ENCODING_UTF8, ENCODING_LATIN1 } import_encoding;
 typedef struct import_map {
     const char *from, *to; /* key of the records, key it stands for; to is "text" */
 } import_map;
+/* One refused line: the report says why. */
+typedef void import_refused(void *context, const char *file, int64_t line, const error_report *why);
+#define IMPORT_LENGTHS 32
 typedef struct import_options {
     const char *const *inputs; /* files, folders, "-" */
     int n_inputs;
@@ -85,6 +88,9 @@ typedef struct import_options {
     int n_map;
     double max_bad; /* share of a file's lines that may be refused, 0 .. 1 */
     const char *license; /* note for the card; NULL */
+    bool dry;            /* read and count everything, write nothing; `folder` is not used */
+    import_refused *refused; /* called for each refused line; NULL */
+    void *context;
 } import_options;
 typedef struct import_result {
     int64_t files, documents, text_bytes, lines;
@@ -93,6 +99,7 @@ typedef struct import_result {
     int64_t empty;      /* documents without text */
     int64_t binary;     /* files in folders that hold no text */
     int64_t skipped;    /* hidden names and linked folders in folders */
+    int64_t lengths[IMPORT_LENGTHS]; /* documents of 2^i .. 2^(i+1) - 1 bytes */
 } import_result;
 status data_import(const import_options *o, import_result *out) MUST_CHECK;
 

@@ -97,6 +97,11 @@ static status emit(importer *im, const char *path, const buffer *text_bytes) {
         im->out->duplicates++;
         return STATUS_OK;
     }
+    im->out->documents++;
+    im->out->text_bytes += (int64_t)text_bytes->n;
+    int bucket = 63 - __builtin_clzll(text_bytes->n);
+    im->out->lengths[bucket < IMPORT_LENGTHS ? bucket : IMPORT_LENGTHS - 1]++;
+    if (im->corpus == NULL) return STATUS_OK; /* only counting */
     document d = {.source = im->source,
                   .version = "",
                   .path = path,
@@ -139,7 +144,8 @@ static status refuse(importer *im, file_job *job, const char *line, size_t n) {
         job->first_bad = job->lines;
         error_save(&job->first);
     }
-    return write_rejected(im, job, line, n);
+    if (im->o->refused != NULL) im->o->refused(im->o->context, job->name, job->lines, error_last());
+    return im->o->dry ? STATUS_OK : write_rejected(im, job, line, n);
 }
 
 /* Fills the report for a line that is not UTF-8 and looks at what its bytes may be instead. */
@@ -191,7 +197,8 @@ static bool next_line(const char *bytes, size_t n, size_t *at, const char **line
 
 static status poll_interrupt(const importer *im, int64_t lines) {
     if (lines % 1024 != 0 || !interrupted()) return STATUS_OK;
-    return interrupt_status(text("importing into %s", im->o->folder), "run the same command again");
+    return interrupt_status(im->o->dry ? "reading" : text("importing into %s", im->o->folder),
+                            "run the same command again");
 }
 
 static status import_jsonl(importer *im, file_job *job, const char *bytes, size_t n) {
@@ -378,15 +385,11 @@ static status describe_source(importer *im, int64_t documents, int64_t bytes, js
 
 static status import_all(importer *im, json_t *sources) {
     for (int i = 0; i < im->o->n_inputs; i++) {
-        int64_t documents = corpus_writer_documents(im->corpus);
-        int64_t bytes = corpus_writer_text_bytes(im->corpus);
+        int64_t documents = im->out->documents, bytes = im->out->text_bytes;
         im->format = "none";
         TRY(import_input(im, im->o->inputs[i]));
-        TRY(describe_source(im, corpus_writer_documents(im->corpus) - documents,
-                            corpus_writer_text_bytes(im->corpus) - bytes, sources));
+        TRY(describe_source(im, im->out->documents - documents, im->out->text_bytes - bytes, sources));
     }
-    im->out->documents = corpus_writer_documents(im->corpus);
-    im->out->text_bytes = corpus_writer_text_bytes(im->corpus);
     if (im->out->documents == 0)
         return FAIL(F_NO_TEXT, "nothing to import", im->o->inputs[0],
                     text("%" PRId64 " files read, %" PRId64 " not text, %" PRId64 " skipped",
@@ -458,10 +461,10 @@ status data_import(const import_options *o, import_result *out) {
     status s;
     TRY_GOTO(s, manifest_set(manifest, "inputs", json_incref(inputs)));
     TRY_GOTO(s, manifest_set(manifest, "sources", json_incref(sources)));
-    TRY_GOTO(s, manifest_check_free(o->folder, "import", inputs));
-    TRY_GOTO(s, corpus_writer_open(&im.corpus, o->folder));
+    if (!o->dry) TRY_GOTO(s, manifest_check_free(o->folder, "import", inputs));
+    if (!o->dry) TRY_GOTO(s, corpus_writer_open(&im.corpus, o->folder));
     TRY_GOTO(s, import_all(&im, sources));
-    TRY_GOTO(s, finish(&im, manifest));
+    if (!o->dry) TRY_GOTO(s, finish(&im, manifest));
 done:
     corpus_writer_abandon(im.corpus);
     writer_abandon(im.rejected);
