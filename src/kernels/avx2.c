@@ -169,15 +169,78 @@ static void micro_six(const micro_call *call) {
 }
 static void micro_bf16(const micro_call *call) { by_strips(call, STRIP, whole_bf16); }
 
+/* -- packing columns that lie along k -- */
+
+/* to[j][i] = from[i][j] for an 8 x 8 block of 32-bit words. */
+INLINE void transpose8(const uint32_t *from, int64_t from_stride, uint32_t *to, int64_t to_stride) {
+    __m256i r[8], t[8];
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        r[i] = _mm256_loadu_si256((const __m256i *)(const void *)(from + i * from_stride));
+    UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x31);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        _mm256_storeu_si256((__m256i *)(void *)(to + i * to_stride), t[i]);
+}
+
+static void pack_f32(int64_t k, int n, const void *src_, int64_t stride_k, int64_t stride_n,
+                     void *strip_) {
+    const char *src = src_;
+    uint32_t *strip = strip_;
+    int64_t whole = stride_k == 1 && n == STRIP ? k / 8 * 8 : 0, column = 4 * stride_n;
+    for (int64_t i = 0; i < whole; i += 8)
+        for (int half = 0; half < STRIP; half += 8)
+            transpose8((const uint32_t *)(const void *)(src + half * column + 4 * i), stride_n,
+                       strip + i * STRIP + half, STRIP);
+    pack_strip_f32(k - whole, n, src + 4 * whole * stride_k, stride_k, stride_n,
+                   strip + whole * STRIP);
+}
+
+/* Whole groups of 32 k: pairs of each column to words, then words across. */
+static void pack_bf16(int64_t k, int n, const void *src_, int64_t stride_k, int64_t stride_n,
+                      void *strip_) {
+    const float *src = src_;
+    uint32_t *strip = strip_, pairs[STRIP][STRIP];
+    int64_t whole = stride_k == 1 && n == STRIP ? k / BF16_GROUP * BF16_GROUP : 0;
+    for (int64_t i = 0; i < whole; i += BF16_GROUP) {
+        for (int j = 0; j < STRIP; j++) {
+            const float *at = src + j * stride_n + i;
+            for (int r = 0; r < STRIP; r++)
+                pairs[j][r] = bf16_bits(at[2 * r]) | bf16_bits(at[2 * r + 1]) << 16;
+        }
+        for (int r = 0; r < STRIP; r += 8)
+            for (int j = 0; j < STRIP; j += 8)
+                transpose8(&pairs[j][r], STRIP, strip + i / 2 * STRIP + r * STRIP + j, STRIP);
+    }
+    pack_strip_bf16(k - whole, n, src + whole * stride_k, stride_k, stride_n,
+                    strip + whole / 2 * STRIP);
+}
+
 const tier_kernels tier_avx2 = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
     .f32 = {.rows = F32_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
-            .c_size = 4, .micro = micro_six, .pack_strip = pack_strip_f32},
+            .c_size = 4, .micro = micro_six, .pack_strip = pack_f32},
     .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
             .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
     .bf16 = {.rows = BF16_ROWS, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
-             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_strip_bf16},
+             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_bf16},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
     .adamw = adamw_range,

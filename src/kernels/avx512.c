@@ -17,6 +17,7 @@
 
 #include <float.h>
 #include <immintrin.h>
+#include <string.h>
 
 #define REAL_BITS 32
 #include "kernels/real.inc"

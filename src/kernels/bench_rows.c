@@ -142,9 +142,9 @@ static bool rows_setup(row_bench *b, arena *memory) {
     return ok;
 }
 
-/* -- attention: causal, one sequence of 512, 8 heads of 64 -- */
+/* -- attention: causal, one sequence of 256, 4 heads of 64 -- */
 
-enum { T = 512, HEADS = 8, DIM = 64, LINE = HEADS * DIM };
+enum { T = 256, HEADS = 4, DIM = 64, LINE = HEADS * DIM };
 
 typedef struct attention_bench {
     attention_call call;
@@ -191,9 +191,9 @@ static status attention_rows(bench_table *t, arena *memory, double peak) {
     double forward = bench_best(run_attention, b, 0.2);
     double backward = bench_best(run_attention_backward, b, 0.2);
     TRY(b->result);
-    TRY(bench_add(t, "attention/forward T512 H8 D64", pool_threads(), 2 * pairs / forward * 1e-9,
+    TRY(bench_add(t, "attention/forward T256 H4 D64", pool_threads(), 2 * pairs / forward * 1e-9,
                   "GFLOP/s", peak));
-    return bench_add(t, "attention/backward T512 H8 D64", pool_threads(),
+    return bench_add(t, "attention/backward T256 H4 D64", pool_threads(),
                      5 * pairs / backward * 1e-9, "GFLOP/s", peak);
 }
 

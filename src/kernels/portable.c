@@ -8,6 +8,7 @@
 #include "kernels/kernels_internal.h"
 
 #include <float.h>
+#include <string.h>
 
 #define REAL_BITS 32
 #include "kernels/real.inc"

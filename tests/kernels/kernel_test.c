@@ -1,5 +1,6 @@
 #include "kernel_test.h"
 
+#include "kernels/amx_standin.h"
 #include "kernels/kernels_internal.h"
 
 extern const product_kernels product_amx_standin;
@@ -74,3 +75,6 @@ bool use_tier(int tier) {
     if ((int)kernels_best_tier() < tier) return false;
     return kernels_init(tier_name((cpu_tier)tier)) == STATUS_OK;
 }
+
+void amx_standin_clear(void) { atomic_store(&amx_standin_faults, 0); }
+int64_t amx_standin_fault_count(void) { return atomic_load(&amx_standin_faults); }

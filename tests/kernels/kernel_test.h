@@ -28,6 +28,8 @@ int random_int(uint64_t seed, int low, int high); /* inclusive */
 bool use_tier(int tier);
 const char *tier_label(int tier);
 #define TIERS (TIER_COUNT + 1)
+void amx_standin_clear(void);
+int64_t amx_standin_fault_count(void);
 /* Pool of n threads (also flushes denormals in this thread). */
 void use_threads(int n);
 

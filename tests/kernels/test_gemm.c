@@ -136,3 +136,152 @@ TEST(gemm_tiers_equal_portable) {
     }
     if (tiers == 0) SKIP("this CPU has only the portable tier");
 }
+
+/* -- laws -- */
+
+TEST(gemm_rows_do_not_depend_on_other_rows) {
+    use_threads(2);
+    for (int type = 0; type < 3; type++) {
+        for (int tier = 0; tier < TIERS; tier++) {
+            if (!use_tier(tier)) continue;
+            product p = {.type = (gemm_type)type, .m = 33, .n = 77, .k = 150, .packed = true};
+            product_fill(&p, 7);
+            dtype t = real_of(p.type);
+            char *whole = product_run(&p);
+            for (int64_t row = 0; row < p.m; row += 8) {
+                product one = p;
+                one.m = 1;
+                one.a = (char *)p.a + bytes_of(t, row * p.lda);
+                void *c = product_run(&one);
+                CHECK(same(c, whole + bytes_of(t, row * p.ldc), bytes_of(t, p.n)),
+                      "type %d %s row %d", type, tier_label(tier), (int)row);
+                mem_free(c);
+            }
+            mem_free(whole);
+            product_free(&p);
+        }
+    }
+}
+
+TEST(gemm_k_split_in_order_is_exact) {
+    use_threads(2);
+    for (int type = 0; type < 3; type++) {
+        for (int tier = 0; tier < TIERS; tier++) {
+            if (!use_tier(tier)) continue;
+            product p = {.type = (gemm_type)type, .m = 40, .n = 50, .k = 300, .a_across = true};
+            product_fill(&p, 9);
+            dtype t = real_of(p.type);
+            void *whole = product_run(&p), *c = zero_array(t, p.m * p.ldc);
+            memcpy(c, p.c, bytes_of(t, p.m * p.ldc));
+            for (int64_t k = 0; k < p.k; k += 96) {
+                product part = p;
+                part.k = p.k - k < 96 ? p.k - k : 96;
+                part.a = (char *)p.a + bytes_of(t, k * p.lda);
+                part.b = (char *)p.b + bytes_of(t, k * p.ldb);
+                part.accumulate = k > 0;
+                gemm_call call = call_of(&part, NULL, c);
+                REQUIRE_OK(gemm(&call));
+            }
+            CHECK(same(c, whole, bytes_of(t, p.m * p.ldc)), "type %d %s", type, tier_label(tier));
+            mem_free(c);
+            mem_free(whole);
+            product_free(&p);
+        }
+    }
+}
+
+TEST(gemm_bits_do_not_depend_on_threads) {
+    for (uint64_t seed = 500; seed < 540; seed++) {
+        product p = random_product(seed);
+        void *c[3];
+        for (int i = 0; i < 3; i++) {
+            use_threads(1 << i);
+            use_tier((int)kernels_best_tier());
+            c[i] = product_run(&p);
+        }
+        size_t bytes = bytes_of(real_of(p.type), p.m * p.ldc);
+        CHECK(same(c[0], c[1], bytes) && same(c[0], c[2], bytes), "%s", describe(&p));
+        for (int i = 0; i < 3; i++) mem_free(c[i]);
+        product_free(&p);
+    }
+    use_threads(2);
+}
+
+TEST(gemm_grouped_equals_one_by_one) {
+    enum { N = 9 };
+    use_threads(2);
+    for (int tier = 0; tier < TIERS; tier++) {
+        if (!use_tier(tier)) continue;
+        product p[N];
+        gemm_call calls[N];
+        packed_matrix packed[N] = {{0}};
+        void *want[N], *got[N];
+        for (int i = 0; i < N; i++) {
+            p[i] = random_product(3000 + (uint64_t)i);
+            if (i == 4) p[i].m = 0; /* an expert without tokens */
+            want[i] = product_run(&p[i]);
+            got[i] = zero_array(real_of(p[i].type), p[i].m * p[i].ldc);
+            memcpy(got[i], p[i].c, bytes_of(real_of(p[i].type), p[i].m * p[i].ldc));
+            calls[i] = call_of(&p[i], &packed[i], got[i]);
+        }
+        CHECK(gemm_grouped(calls, N) == STATUS_OK, "%s", tier_label(tier));
+        for (int i = 0; i < N; i++) {
+            CHECK(same(got[i], want[i], bytes_of(real_of(p[i].type), p[i].m * p[i].ldc)), "%s %s",
+                  tier_label(tier), describe(&p[i]));
+            mem_free(got[i]);
+            mem_free(want[i]);
+            free(packed[i].data);
+            product_free(&p[i]);
+        }
+    }
+}
+
+TEST(gemm_without_k_clears_or_keeps) {
+    use_threads(1);
+    float c[6] = {1, 2, 3, 4, 5, 6}, unused = 0;
+    gemm_call call = {.type = GEMM_F32, .m = 2, .n = 2, .a = &unused, .a_stride_k = 1,
+                      .b_raw = &unused, .b_stride_n = 1, .c = c, .ldc = 3, .accumulate = true};
+    REQUIRE_OK(gemm(&call));
+    CHECK(c[0] == 1 && c[4] == 5, "kept");
+    call.accumulate = false;
+    REQUIRE_OK(gemm(&call));
+    CHECK(c[0] == 0 && c[1] == 0 && c[2] == 3 && c[4] == 0 && c[5] == 6, "cleared inside only");
+}
+
+TEST(gemm_reports_lack_of_scratch) {
+    use_threads(2);
+    use_tier((int)kernels_best_tier());
+    product p = {.type = GEMM_BF16, .m = 300, .n = 120, .k = 90};
+    product_fill(&p, 3);
+    void *want = product_run(&p);
+    int failures = 0;
+    for (int64_t n = 1; n < 200; n++) {
+        void *c = zero_array(DTYPE_F32, p.m * p.ldc);
+        gemm_call call = call_of(&p, NULL, c);
+        mem_fail_at(n);
+        status s = gemm(&call);
+        bool failed = mem_failed();
+        mem_fail_at(0);
+        CHECK((s == STATUS_MEMORY) == failed, "status %d at allocation %d", (int)s, (int)n);
+        if (failed) CHECK(error_last()->id == F_NO_MEMORY, "report %d", (int)error_last()->id);
+        if (!failed) CHECK(same(c, want, bytes_of(DTYPE_F32, p.m * p.ldc)), "correct afterwards");
+        mem_free(c);
+        failures += failed;
+        if (!failed) break;
+    }
+    CHECK(failures >= 3, "%d failures", failures);
+    mem_free(want);
+    product_free(&p);
+}
+
+TEST(gemm_amx_standin_is_configured) {
+    use_threads(2);
+    REQUIRE(use_tier(TIER_COUNT), "the stand-in always exists");
+    amx_standin_clear();
+    product p = {.type = GEMM_BF16, .m = 70, .n = 45, .k = 70, .a_across = true};
+    product_fill(&p, 4);
+    void *c = product_run(&p);
+    CHECK(amx_standin_fault_count() == 0, "tiles used without configuration");
+    mem_free(c);
+    product_free(&p);
+}
