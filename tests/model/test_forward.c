@@ -2,6 +2,7 @@
  * do not see each other, pages equal batches, tiers and threads change nothing. */
 #include "model_fixture.h"
 
+#include "base/file.h"
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
@@ -375,5 +376,63 @@ TEST(forward_refuses_bad_batches) {
     b.s.batch.next_id = NULL;
     REQUIRE_OK(tape_init(&t, &b.memory, &b.m.params, (tape_options){0}));
     CHECK(model_forward(&b.m, &t, &b.s.batch, &r) == STATUS_INTERNAL, "MTP without next ids");
+    bench_close(&b);
+}
+
+/* A dry tape computes nothing and takes the same memory: how a plan knows a step's size. */
+TEST(forward_dry_tape_measures_memory) {
+    model_config c = config_f1m_mtp();
+    bench b;
+    REQUIRE(bench_open(&b, &c, &(sample_shape){2, 70, 30, 30, 8}), "setup");
+    b.s.batch.n_logit_rows = 0;
+    b.s.batch.mtp_logits = false;
+    float *grad = arena_zalloc(&b.memory, (size_t)b.m.params.count * sizeof *grad);
+    REQUIRE(grad != NULL, "no memory");
+    param_set_gradients(&b.m.params, grad);
+    for (int checkpointing = 0; checkpointing < 2; checkpointing++) {
+        size_t peak[2], mark = arena_mark(&b.memory);
+        b.s.batch.checkpointing = checkpointing == 1;
+        for (int dry = 0; dry < 2; dry++) {
+            tape t;
+            b.memory.peak = mark;
+            REQUIRE_OK(tape_init(&t, &b.memory, &b.m.params,
+                                 (tape_options){.recording = true, .dry = dry == 1}));
+            REQUIRE_OK(model_forward(&b.m, &t, &b.s.batch, &b.result));
+            REQUIRE_OK(tape_backward(&t));
+            peak[dry] = b.memory.peak - mark;
+            arena_reset(&b.memory, mark);
+            CHECK((b.result.loss_sum == 0) == (dry == 1), "dry %d: loss %g", dry, b.result.loss_sum);
+        }
+        CHECK(peak[0] == peak[1], "checkpointing %d: %zu bytes, dry %zu", checkpointing, peak[0],
+              peak[1]);
+        printf("  checkpointing %d: %zu bytes per token\n", checkpointing,
+               peak[0] / (size_t)b.s.batch.layout.n);
+    }
+    bench_close(&b);
+}
+
+/* The same weights in double: single precision is off by rounding only. */
+TEST(forward_single_precision_follows_double) {
+    model_config c = config_f1m_mtp();
+    bench b;
+    model wide;
+    char path[PATH_SIZE];
+    REQUIRE(bench_open(&b, &c, &(sample_shape){2, 70, 30, 30, 8}), "setup");
+    REQUIRE(bench_run(&b, b.logits, b.mtp_logits), "single");
+    REQUIRE_OK(path_join(path, test_folder(), "model.safetensors"));
+    REQUIRE_OK(model_save(&b.m, path));
+    REQUIRE_OK(model_init(&wide, &c, DTYPE_F64));
+    REQUIRE_OK(model_load(&wide, path));
+    int64_t n = b.s.batch.layout.n * c.vocab_size;
+    double *logits = arena_alloc(&b.memory, (size_t)n * sizeof *logits), most = 0;
+    model_result r = {0};
+    REQUIRE(logits != NULL, "no memory");
+    bool ran = sample_run(&wide, &b.memory, &b.s, (run_options){.logits = logits}, &r);
+    REQUIRE(ran, "double");
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)b.logits[i] - logits[i]));
+    CHECK(most < 1e-5, "logits differ by %g", most);
+    CHECK(fabs(r.loss_sum - b.result.loss_sum) < 1e-5 * r.loss_sum, "losses %g and %g",
+          b.result.loss_sum, r.loss_sum);
+    model_clear(&wide);
     bench_close(&b);
 }
