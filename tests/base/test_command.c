@@ -1,13 +1,10 @@
 /* test_command.c - whole calls of a small program: output, envelope, exit code. */
+#include "command_call.h"
 #include "test.h"
 
-#include "base/clock.h"
 #include "base/command.h"
 #include "base/file.h"
 #include "base/pool.h"
-
-#include <fcntl.h>
-#include <unistd.h>
 
 typedef struct greet_settings {
     const char *word;
@@ -83,78 +80,8 @@ static const command_program program = {.name = "fathom",
                                         .examples = "fathom greet Ada",
                                         .commands = commands};
 
-/* One call, with what it wrote. */
-typedef struct outcome {
-    int code;
-    char *out, *err;
-} outcome;
-
-static char *taken(const char *path) {
-    char *bytes;
-    size_t n;
-    if (file_read(path, 0, &bytes, &n) != STATUS_OK) exit(2);
-    return bytes;
-}
-
-static bool failure_happened;
-
-/* Words are separated by blanks. Standard input is empty. Allocation number `fail_at` fails. */
-static outcome call_with_failure(const char *words, int64_t fail_at) {
-    char line[512], *argv[32] = {(char[]){"fathom"}}, out[64], err[64];
-    int argc = 1;
-    snprintf(line, sizeof line, "%s", words);
-    for (char *word = line; *word != '\0' && argc < 31;) {
-        size_t n = strcspn(word, " ");
-        argv[argc++] = word;
-        bool last = word[n] == '\0';
-        word[n] = '\0';
-        word += n + !last;
-    }
-    snprintf(out, sizeof out, "/tmp/fathom-out-%d", (int)getpid());
-    snprintf(err, sizeof err, "/tmp/fathom-err-%d", (int)getpid());
-    fflush(stdout);
-    int saved[3],
-        opened[3] = {open("/dev/null", O_RDONLY), open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600),
-                     open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600)};
-    for (int i = 0; i < 3; i++) {
-        saved[i] = dup(i);
-        dup2(opened[i], i);
-        close(opened[i]);
-    }
-    mem_fail_at(fail_at);
-    outcome o = {.code = command_main(&program, argc, argv)};
-    failure_happened = mem_failed();
-    mem_fail_at(0);
-    fflush(stdout);
-    fflush(stderr);
-    for (int i = 0; i < 3; i++) {
-        dup2(saved[i], i);
-        close(saved[i]);
-    }
-    o.out = taken(out);
-    o.err = taken(err);
-    unlink(out);
-    unlink(err);
-    return o;
-}
-
-static outcome call(const char *words) {
-    return call_with_failure(words, 0);
-}
-
-static void outcome_clear(outcome *o) {
-    mem_free(o->out);
-    mem_free(o->err);
-}
-
-/* Enters an empty folder with no settings around; leaves it again. */
-static void enter(char before[PATH_SIZE]) {
-    const char *folder = test_folder();
-    if (getcwd(before, PATH_SIZE) == NULL || chdir(folder) != 0) exit(2);
-    setenv("XDG_CONFIG_HOME", folder, 1);
-}
-static void leave(const char *before) {
-    if (chdir(before) != 0) exit(2);
+static call_result call(const char *words) {
+    return call_program(&program, words, 0);
 }
 
 TEST(calls_and_their_exit_codes) {
@@ -198,22 +125,21 @@ TEST(calls_and_their_exit_codes) {
         {"-C /no/such/folder greet Ada", 66, "", "change into /no/such/folder"},
         {"greet Ada --config none.ini", 66, "", "read none.ini"},
     };
-    char before[PATH_SIZE];
-    enter(before);
+    call_enter();
     int64_t live = mem_live_blocks();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        outcome o = call(cases[i].words);
+        call_result o = call(cases[i].words);
         CHECK(o.code == cases[i].code, "\"%s\": code %d\n%s", cases[i].words, o.code, o.err);
         CHECK(strncmp(o.out, cases[i].out, strlen(cases[i].out)) == 0, "\"%s\": %s", cases[i].words,
               o.out);
         CHECK(strstr(o.err, cases[i].err) != NULL, "\"%s\": %s", cases[i].words, o.err);
         CHECK(cases[i].code == 0 || o.out[0] == '\0' || o.out[0] == '{', "\"%s\" prints %s",
               cases[i].words, o.out);
-        outcome_clear(&o);
+        call_clear(&o);
         CHECK(mem_live_blocks() == live, "\"%s\" leaks %" PRId64, cases[i].words,
               mem_live_blocks() - live);
     }
-    leave(before);
+    call_leave();
 }
 
 TEST(json_envelope) {
@@ -225,10 +151,9 @@ TEST(json_envelope) {
         {"greet --json", "greet", "F0011"},  {"x ask --json", "x ask", "F0011"},
         {"help F0003 --json", "help", NULL},
     };
-    char before[PATH_SIZE];
-    enter(before);
+    call_enter();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        outcome o = call(cases[i].words);
+        call_result o = call(cases[i].words);
         json_t *object = NULL;
         CHECK(json_parse(o.out, strlen(o.out), "out", &object) == STATUS_OK, "\"%s\": %s",
               cases[i].words, o.out);
@@ -251,9 +176,9 @@ TEST(json_envelope) {
               "%s", o.out);
         CHECK(o.err[0] == '\0', "\"%s\" writes %s", cases[i].words, o.err);
         json_decref(object);
-        outcome_clear(&o);
+        call_clear(&o);
     }
-    leave(before);
+    call_leave();
 }
 
 static void write_settings(const char *ini) {
@@ -261,15 +186,14 @@ static void write_settings(const char *ini) {
 }
 
 TEST(settings_file_of_the_folder) {
-    char before[PATH_SIZE];
-    enter(before);
+    call_enter();
     write_settings("seed = 5\n[greet]\nword = hey\n");
-    outcome o = call("greet Ada --json");
+    call_result o = call("greet Ada --json");
     CHECK(strstr(o.out, "\"seed\":5") != NULL, "%s", o.out);
-    outcome_clear(&o);
+    call_clear(&o);
     o = call("greet Ada");
     CHECK(strncmp(o.out, "hey Ada\n", 8) == 0, "%s", o.out);
-    outcome_clear(&o);
+    call_clear(&o);
     /* Every command finds the error of any section, and nothing is started. */
     write_settings("[greet]\nwrod = hey\ntimes = 0\n");
     o = call("x threads");
@@ -278,30 +202,29 @@ TEST(settings_file_of_the_folder) {
                         "    wrod = hey\n    ^\n") != NULL,
           "%s", o.err);
     CHECK(strstr(o.err, "fathom.ini:3:9: greet.times = \"0\"") != NULL, "%s", o.err);
-    outcome_clear(&o);
+    call_clear(&o);
     o = call("x threads --json");
     json_t *object = NULL;
     CHECK(json_parse(o.out, strlen(o.out), "out", &object) == STATUS_OK, "%s", o.out);
     CHECK(json_array_size(json_object_get(json_object_get(object, "error"), "details")) == 2, "%s",
           o.out);
     json_decref(object);
-    outcome_clear(&o);
-    leave(before);
+    call_clear(&o);
+    call_leave();
 }
 
 TEST(call_allocations_fail_cleanly) {
-    char before[PATH_SIZE];
-    enter(before);
+    call_enter();
     int64_t live = mem_live_blocks();
     bool passed = false;
     for (int64_t i = 1; i < 2000 && !passed; i++) {
         mem_fail_at(i);
-        outcome o = call_with_failure("greet Ada --json", i);
-        passed = !failure_happened;
+        call_result o = call_program(&program, "greet Ada --json", i);
+        passed = !o.failure_happened;
         CHECK(o.code == (passed ? 0 : 71), "call %" PRId64 ": %d: %s%s", i, o.code, o.out, o.err);
-        outcome_clear(&o);
+        call_clear(&o);
         CHECK(mem_live_blocks() == live, "call %" PRId64 " leaks", i);
     }
     CHECK(passed, "never passed");
-    leave(before);
+    call_leave();
 }
