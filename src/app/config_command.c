@@ -454,7 +454,7 @@ static status schema_run(command_context *c) {
     if (schema == NULL) return STATUS_MEMORY;
     TRY(result_set(c, "json_schema", schema));
     if (c->json) return STATUS_OK;
-    char *bytes = json_dumps(schema, JSON_INDENT(2));
+    char *bytes = json_page(schema);
     if (bytes == NULL) return STATUS_MEMORY;
     say(c, "%s\n", bytes);
     mem_free(bytes);

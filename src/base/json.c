@@ -127,6 +127,10 @@ status json_write(const char *path, const json_t *value) {
     return result;
 }
 
+char *json_page(const json_t *value) {
+    return dump(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+}
+
 char *json_line(const json_t *value) {
     return dump(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 }

@@ -16,6 +16,8 @@ status json_read(const char *path, json_t **out) MUST_CHECK;
 status json_write(const char *path, const json_t *value) MUST_CHECK;
 /* One line without a trailing newline; mem_free it. NULL when out of memory. */
 char *json_line(const json_t *value);
+/* The same over several lines, indented by 2. */
+char *json_page(const json_t *value);
 
 status json_get_int(const json_t *object, const char *key, int64_t *out, const char *where) MUST_CHECK;
 status json_get_real(const json_t *object, const char *key, double *out, const char *where) MUST_CHECK;
