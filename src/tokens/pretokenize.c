@@ -53,6 +53,16 @@ static inline size_t run_end(const reader *r, size_t at, unsigned any, unsigned 
     return at;
 }
 
+/* End of the run of characters without a bit of `stop`. */
+static inline size_t run_outside(const reader *r, size_t at, unsigned stop) {
+    while (at < r->n) {
+        size_t length;
+        if (class_at(r->classes, r->text + at, r->n - at, &length) & stop) break;
+        at += length;
+    }
+    return at;
+}
+
 static inline size_t newlines_end(const reader *r, size_t at) {
     while (at < r->n && (r->text[at] == '\n' || r->text[at] == '\r')) at++;
     return at;
@@ -107,7 +117,7 @@ static size_t match_gpt2(const reader *r, size_t at) {
     if (c & CLASS_SPACE) return match_space(r, at, false, 0);
     if (c & CLASS_LETTER) return run_end(r, from + length, CLASS_LETTER, 0, 0);
     if (c & CLASS_NUMBER) return run_end(r, from + length, CLASS_NUMBER, 0, 0);
-    return run_end(r, from + length, ~0u, CLASS_SPACE | CLASS_LETTER | CLASS_NUMBER, 0);
+    return run_outside(r, from + length, CLASS_SPACE | CLASS_LETTER | CLASS_NUMBER);
 }
 
 /* Up to `most` numbers. */
@@ -132,7 +142,7 @@ static size_t match_qwen2(const reader *r, size_t at, int most_numbers) {
     const unsigned other = CLASS_SPACE | CLASS_LETTER | CLASS_NUMBER;
     bool blank = r->text[at] == ' ' && next_length > 0 && !(next & other);
     if (blank || !(c & CLASS_SPACE))
-        return newlines_end(r, run_end(r, at + length, ~0u, other, 0));
+        return newlines_end(r, run_outside(r, at + length, other));
     return match_space(r, at, true, 0);
 }
 
@@ -154,6 +164,12 @@ static size_t match_gap(const reader *r, size_t at, unsigned stretch) {
     return at;
 }
 
+/* `[\p{P}\p{S}]+[\r\n]*` from its second character on. */
+static size_t match_punctuation(const reader *r, size_t at, unsigned stretch) {
+    size_t end = run_end(r, at, PUNCT_SYMBOL, STRETCH, stretch);
+    return stretch == 0 ? newlines_end(r, end) : end; /* newlines are no kana */
+}
+
 static size_t match_deepseek_v3(const reader *r, size_t at) {
     size_t length, next_length;
     unsigned c = read_class(r, at, &length), stretch = c & STRETCH;
@@ -167,12 +183,12 @@ static size_t match_deepseek_v3(const reader *r, size_t at) {
             while (at < r->n && is_ascii_letter(r->text[at])) at++;
             return at;
         }
-        return newlines_end(r, run_end(r, at + length, PUNCT_SYMBOL, STRETCH, stretch));
+        return match_punctuation(r, at + length, stretch);
     }
     if (joined && (next & LETTERS_MARKS) && !(c & CLASS_NEWLINE))
         return run_end(r, at + length + next_length, LETTERS_MARKS, STRETCH, stretch);
     if (joined && (next & PUNCT_SYMBOL) && r->text[at] == ' ')
-        return newlines_end(r, run_end(r, at + 1, PUNCT_SYMBOL, STRETCH, stretch));
+        return match_punctuation(r, at + 1, stretch);
     if (c & CLASS_SPACE) return match_space(r, at, true, STRETCH);
     return match_gap(r, at + length, stretch);
 }

@@ -265,12 +265,12 @@ static status check_id(const json_source *f, const json_t *value, const char *na
 static status count_tokens(json_source *f) {
     int64_t n = (int64_t)json_object_size(f->vocab);
     for (size_t i = 0; i < json_array_size(f->added); i++) {
-        const json_t *object = json_array_get(f->added, i);
-        const char *content, *where = text("%s: added_tokens[%zu]", f->where, i);
-        if (!json_is_object(object))
-            return tokenizer_damaged("an added token is not an object", where,
-                                     "it has another JSON type");
-        TRY(json_get_string(object, "content", &content, where));
+        const char *content =
+            json_string_value(json_object_get(json_array_get(f->added, i), "content"));
+        if (content == NULL)
+            return tokenizer_damaged("an added token has no content",
+                                     text("%s: added_tokens[%zu]", f->where, i),
+                                     "it must be an object with \"content\" and \"id\"");
         if (json_object_get(f->vocab, content) == NULL) n++;
     }
     if (n > TOKENS_MOST)
@@ -286,17 +286,17 @@ static status place_added(json_source *f) {
     for (size_t i = 0; i < json_array_size(f->added); i++) {
         json_t *object = json_array_get(f->added, i);
         const char *content = json_string_value(json_object_get(object, "content"));
-        const char *where = text("added_tokens[%zu]", i);
         int64_t id;
-        TRY(check_id(f, json_object_get(object, "id"), content, where, &id));
+        TRY(check_id(f, json_object_get(object, "id"), content, "added_tokens", &id));
         const json_t *same = json_object_get(f->vocab, content);
         if (same != NULL && json_integer_value(same) != id)
             return tokenizer_damaged(text("\"%.80s\" has two ids", content),
-                                     text("%s: %s", f->where, where),
+                                     text("%s: added_tokens[%zu]", f->where, i),
                                      "the vocabulary gives it another one");
         if (f->added_object[id] != NULL)
             return tokenizer_damaged(text("two added tokens have the id %" PRId64, id),
-                                     text("%s: %s", f->where, where), "an id belongs to one token");
+                                     text("%s: added_tokens[%zu]", f->where, i),
+                                     "an id belongs to one token");
         f->added_object[id] = object;
     }
     return STATUS_OK;
@@ -351,17 +351,20 @@ static void fill_tokens(const json_source *f, tokenizer *t) {
     }
 }
 
+static status read_added(const json_t *object, const char *where, added_token *out) {
+    out->id = (int32_t)json_integer_value(json_object_get(object, "id"));
+    TRY(refuse_setting(object, "single_word", where));
+    TRY(refuse_setting(object, "lstrip", where));
+    TRY(refuse_setting(object, "rstrip", where));
+    TRY(read_bool(object, "special", false, where, &out->special));
+    return read_bool(object, "normalized", !out->special, where, &out->normalized);
+}
+
 static status fill_added(const json_source *f, tokenizer *t) {
     for (int32_t i = 0; i < t->n_added; i++) {
-        const json_t *object = json_array_get(f->added, (size_t)i);
-        const char *where = text("%s: added_tokens[%d]", f->where, i);
         added_token *a = &t->added[i];
-        a->id = (int32_t)json_integer_value(json_object_get(object, "id"));
-        TRY(refuse_setting(object, "single_word", where));
-        TRY(refuse_setting(object, "lstrip", where));
-        TRY(refuse_setting(object, "rstrip", where));
-        TRY(read_bool(object, "special", false, where, &a->special));
-        TRY(read_bool(object, "normalized", !a->special, where, &a->normalized));
+        status s = read_added(json_array_get(f->added, (size_t)i), f->where, a);
+        if (s != STATUS_OK) return error_context(s, "added_tokens[%d]", i);
         if (a->special) t->flags[a->id] |= TOKEN_SPECIAL;
     }
     return STATUS_OK;

@@ -1,0 +1,250 @@
+/* test_encode.c - laws of encoding: exact round trip, the definition of BPE, independence of cache
+ * and threads, added tokens. */
+#include "test.h"
+#include "token_text.h"
+
+#include "base/clock.h"
+#include "base/pool.h"
+#include "tokens/tokens_internal.h"
+
+static bool round_trip(encoder *e, const tokenizer *t, const uint8_t *text, size_t n) {
+    token_list ids = {0};
+    char *back = NULL;
+    size_t back_n = 0;
+    bool same = encoder_add(e, text, n, SPECIAL_AS_TEXT, &ids) == STATUS_OK &&
+                tokenizer_decode(t, ids.ids, ids.n, true, &back, &back_n) == STATUS_OK &&
+                back_n == n && memcmp(back, text, n) == 0;
+    mem_free(back);
+    token_list_clear(&ids);
+    return same;
+}
+
+TEST(encode_random_text_round_trips) {
+    static uint8_t text[3000];
+    for (int kind = 0; kind < PRETOKENIZERS; kind++) {
+        tokenizer *t;
+        encoder *e;
+        REQUIRE_OK(train_small(&t, 900, kind));
+        REQUIRE_OK(encoder_new(&e, t));
+        for (uint64_t i = 0; i < 200; i++) {
+            size_t n = random_text(i % TEXT_KINDS, 1000 + i, text, i % 7 ? 300 : sizeof text);
+            REQUIRE(round_trip(e, t, text, n), "%s: text %d", pretokenizer_name(kind), (int)i);
+        }
+        encoder_free(e);
+        tokenizer_free(t);
+    }
+}
+
+TEST(encode_byte_tokenizer_is_the_identity) {
+    tokenizer *t;
+    REQUIRE_OK(tokenizer_byte(&t));
+    CHECK(tokenizer_vocab_size(t) == 256 && tokenizer_bos(t) == -1 && tokenizer_eos(t) == -1,
+          "size %d", tokenizer_vocab_size(t));
+    uint8_t text[512];
+    for (int i = 0; i < 512; i++) text[i] = (uint8_t)(i * 7);
+    token_list ids = {0};
+    REQUIRE_OK(tokenizer_encode(t, text, sizeof text, SPECIAL_PARSE, &ids));
+    REQUIRE(ids.n == sizeof text, "%zu ids", ids.n);
+    for (size_t i = 0; i < ids.n; i++) CHECK(ids.ids[i] == text[i], "id %zu is %d", i, ids.ids[i]);
+    token_list_clear(&ids);
+    tokenizer_free(t);
+}
+
+/* The definition: for a trained vocabulary, apply the merges in order, each from left to right. */
+static size_t merge_by_definition(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *ids) {
+    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[piece[i]];
+    for (int32_t rank = 0; rank < t->n_merges; rank++) {
+        const merge *m = &t->merges[rank];
+        size_t kept = 0;
+        for (size_t i = 0; i < n; i++) {
+            bool pair = i + 1 < n && ids[i] == m->left && ids[i + 1] == m->right;
+            ids[kept++] = pair ? m->result : ids[i];
+            i += pair;
+        }
+        n = kept;
+    }
+    return n;
+}
+
+TEST(encode_follows_the_definition_of_bpe) {
+    static uint8_t text[700];
+    static int32_t expected[700], found[700];
+    tokenizer *t;
+    REQUIRE_OK(train_small(&t, 1200, PRETOKENIZER_DEEPSEEK_V3));
+    merge_scratch scratch = {0};
+    for (uint64_t i = 0; i < 300; i++) { /* short pieces by the array, long ones by the heap */
+        size_t n = random_text(i % TEXT_KINDS, 3000 + i, text, 10 + (i * 37) % 690), count;
+        if (n == 0) continue;
+        if (i % 10 == 0) memset(text, "aeth"[i / 10 % 4], n);
+        size_t n_expected = merge_by_definition(t, text, n, expected);
+        REQUIRE_OK(merge_piece(t, text, n, &scratch, found, &count));
+        REQUIRE(count == n_expected && memcmp(found, expected, count * sizeof *found) == 0,
+                "piece %d of %zu bytes: %zu ids, expected %zu", (int)i, n, count, n_expected);
+    }
+    merge_scratch_clear(&scratch);
+    tokenizer_free(t);
+}
+
+TEST(encode_does_not_depend_on_what_came_before) {
+    static uint8_t text[20000];
+    tokenizer *t;
+    encoder *warm;
+    REQUIRE_OK(train_small(&t, 900, PRETOKENIZER_QWEN2));
+    REQUIRE_OK(encoder_new(&warm, t));
+    for (uint64_t i = 0; i < 60; i++) {
+        size_t n = random_text(i % TEXT_KINDS, 5000 + i, text, sizeof text);
+        token_list a = {0}, b = {0};
+        REQUIRE_OK(encoder_add(warm, text, n, SPECIAL_AS_TEXT, &a));
+        REQUIRE_OK(tokenizer_encode(t, text, n, SPECIAL_AS_TEXT, &b));
+        REQUIRE(a.n == b.n && memcmp(a.ids, b.ids, a.n * sizeof *a.ids) == 0, "text %d", (int)i);
+        token_list_clear(&a);
+        token_list_clear(&b);
+    }
+    encoder_free(warm);
+    tokenizer_free(t);
+}
+
+typedef struct shared_work {
+    const tokenizer *t;
+    const uint8_t *text;
+    size_t n;
+    token_list out[8];
+    status s[8];
+} shared_work;
+
+static void encode_chunk(void *context, int64_t i) {
+    shared_work *w = context;
+    w->s[i] = tokenizer_encode(w->t, w->text, w->n, SPECIAL_PARSE, &w->out[i]);
+}
+
+TEST(encode_shared_by_threads) {
+    static uint8_t text[30000];
+    shared_work w = {.text = text, .n = random_text(TEXT_MIXED, 9, text, sizeof text)};
+    tokenizer *t;
+    REQUIRE_OK(train_small(&t, 900, PRETOKENIZER_DEEPSEEK_V3));
+    w.t = t;
+    REQUIRE_OK(pool_start(2));
+    pool_for(8, encode_chunk, &w);
+    pool_stop();
+    for (int i = 0; i < 8; i++) {
+        CHECK(w.s[i] == STATUS_OK && w.out[i].n == w.out[0].n &&
+                  memcmp(w.out[i].ids, w.out[0].ids, w.out[0].n * sizeof(int32_t)) == 0,
+              "thread's text %d differs", i);
+    }
+    for (int i = 0; i < 8; i++) token_list_clear(&w.out[i]);
+    tokenizer_free(t);
+}
+
+/* Seconds for n bytes that form one piece. */
+static double seconds_for(encoder *e, const uint8_t *text, size_t n) {
+    token_list ids = {0};
+    double start = clock_seconds();
+    status s = encoder_add(e, text, n, SPECIAL_AS_TEXT, &ids);
+    double seconds = clock_seconds() - start;
+    token_list_clear(&ids);
+    return s == STATUS_OK ? seconds : -1;
+}
+
+TEST(encode_a_megabyte_of_one_letter) {
+    tokenizer *t;
+    encoder *e;
+    size_t n = (size_t)1 << 20;
+    uint8_t *text = mem_alloc(n);
+    memset(text, 'a', n);
+    REQUIRE_OK(train_small(&t, 1200, PRETOKENIZER_DEEPSEEK_V3));
+    REQUIRE_OK(encoder_new(&e, t));
+    CHECK(round_trip(e, t, text, n), "it comes back changed");
+    double small = 1e9, large = 1e9;
+    for (int i = 0; i < 3; i++) {
+        double a = seconds_for(e, text, n / 16), b = seconds_for(e, text, n);
+        if (a < small) small = a;
+        if (b < large) large = b;
+    }
+    CHECK(large < 80 * small, "16 times the bytes take %.1f times as long", large / small);
+    printf("  1 MiB of one letter: %.3f s\n", large);
+    encoder_free(e);
+    tokenizer_free(t);
+    mem_free(text);
+}
+
+/* -- added tokens -- */
+
+static size_t count_added(const tokenizer *t, const token_list *l) {
+    size_t n = 0;
+    for (size_t i = 0; i < l->n; i++) n += (t->flags[l->ids[i]] & TOKEN_ADDED) != 0;
+    return n;
+}
+
+TEST(encode_added_tokens_only_when_asked) {
+    tokenizer *t;
+    REQUIRE_OK(train_small(&t, 700, PRETOKENIZER_DEEPSEEK_V3));
+    const char *text = "a<think>b</think><think<｜User｜>hi<｜end▁of▁sentence｜>";
+    token_list parsed = {0}, plain = {0};
+    REQUIRE_OK(tokenizer_encode(t, text, strlen(text), SPECIAL_PARSE, &parsed));
+    REQUIRE_OK(tokenizer_encode(t, text, strlen(text), SPECIAL_AS_TEXT, &plain));
+    CHECK(count_added(t, &parsed) == 4, "%zu added tokens", count_added(t, &parsed));
+    CHECK(count_added(t, &plain) == 0, "%zu added tokens in plain text", count_added(t, &plain));
+    CHECK(parsed.ids[parsed.n - 1] == tokenizer_eos(t), "last id %d", parsed.ids[parsed.n - 1]);
+    char *back;
+    size_t n;
+    REQUIRE_OK(tokenizer_decode(t, parsed.ids, parsed.n, true, &back, &n));
+    CHECK(strcmp(back, text) == 0, "%s", back);
+    mem_free(back);
+    REQUIRE_OK(tokenizer_decode(t, parsed.ids, parsed.n, false, &back, &n));
+    CHECK(strcmp(back, "a<think>b</think><thinkhi") == 0, "without specials: %s", back);
+    mem_free(back);
+    token_list_clear(&parsed);
+    token_list_clear(&plain);
+    tokenizer_free(t);
+}
+
+TEST(encode_longest_added_token_wins) {
+    static const char *const added[] = {"<a", "<a>", "<a>b", "x<a>bc"};
+    bpe_trainer *b;
+    tokenizer *t;
+    REQUIRE_OK(bpe_trainer_new(&b, &(bpe_options){.vocab_size = 260, .added = added, .n_added = 4}));
+    REQUIRE_OK(bpe_trainer_finish(b, &t));
+    bpe_trainer_free(b);
+    static const struct {
+        const char *text;
+        int32_t ids[6];
+    } cases[] = {{"<a", {256, -1}},
+                 {"<a>", {257, -1}},
+                 {"<a>bc", {258, 'c', -1}},
+                 {"x<a>bc", {259, -1}},
+                 {"x<a>bd", {'x', 258, 'd', -1}},
+                 {"<<a<", {'<', 256, '<', -1}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        token_list ids = {0};
+        REQUIRE_OK(tokenizer_encode(t, cases[i].text, strlen(cases[i].text), SPECIAL_PARSE, &ids));
+        size_t n = 0;
+        while (n < ids.n && cases[i].ids[n] == ids.ids[n]) n++;
+        CHECK(n == ids.n && cases[i].ids[n] == -1, "%s: differs at %zu", cases[i].text, n);
+        token_list_clear(&ids);
+    }
+    tokenizer_free(t);
+}
+
+TEST(encode_appends_and_keeps_the_list_on_failure) {
+    tokenizer *t;
+    REQUIRE_OK(train_small(&t, 700, PRETOKENIZER_DEEPSEEK_V3));
+    int64_t live = mem_live_blocks();
+    static uint8_t text[3000];
+    size_t n = random_text(TEXT_MIXED, 4, text, sizeof text);
+    memset(text + 1000, 'q', 500); /* a long piece needs scratch memory */
+    bool passed = false;
+    for (int64_t at = 1; !passed; at++) {
+        token_list ids = {0};
+        REQUIRE_OK(tokenizer_encode(t, "abc", 3, SPECIAL_AS_TEXT, &ids));
+        size_t before = ids.n;
+        mem_fail_at(at);
+        status s = tokenizer_encode(t, text, n, SPECIAL_PARSE, &ids);
+        passed = !mem_failed();
+        mem_fail_at(0);
+        CHECK(passed ? s == STATUS_OK && ids.n > before : s == STATUS_MEMORY && ids.n == before,
+              "allocation %d: status %d, %zu ids", (int)at, (int)s, ids.n);
+        token_list_clear(&ids);
+        REQUIRE(mem_live_blocks() == live && at < 100, "allocation %d leaks", (int)at);
+    }
+    tokenizer_free(t);
+}
