@@ -29,7 +29,8 @@ static void fill(fixture *f, void *data, int64_t n, double mean, double deviatio
 void add_param(fixture *f, param_kind kind, const char *name, int rank, int64_t a, int64_t b,
                int64_t c) {
     int64_t dims[3] = {a, b, c};
-    f->p[f->params.n] = param_add(&f->params, kind, name, rank, dims, 0);
+    int i = f->params.n;
+    f->p[i] = param_add(&f->params, kind, name, rank, dims, 0);
 }
 
 void add_input(fixture *f, int64_t rows, int64_t columns) {

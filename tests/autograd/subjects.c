@@ -194,6 +194,14 @@ static var *router_softmax_run(fixture *f, tape *t, var **x) {
         .weight;
 }
 
+/* Three groups of two, the better two take part. */
+static var *router_groups_run(fixture *f, tape *t, var **x) {
+    return route(f, t, x[0],
+                 (router_options){.n_group = 3, .topk_group = 2, .score = SCORE_SIGMOID,
+                                  .normalise = true, .scale = 1})
+        .weight;
+}
+
 static void experts_describe(fixture *f) {
     router_describe(f);
     add_param(f, PARAM_MATRIX, "gate_up", 3, N_EXPERT, 2 * EXPERT_WIDTH, 6);
@@ -257,6 +265,7 @@ const subject subjects[] = {
     {"tied", loss_describe, tied_run, 6, 3, .no_split = true},
     {"router sigmoid", router_describe, router_sigmoid_run, 1, 1},
     {"router softmax", router_describe, router_softmax_run, 1, 1},
+    {"router groups", router_describe, router_groups_run, 1, 1},
     {"experts", experts_describe, experts_run, 2, 3},
     {"block", block_describe, block_run, 10, 6, .no_split = true},
     {"nested checkpoint", block_describe, nested_run, 4, 8, .no_split = true},

@@ -12,7 +12,7 @@
 #include "autograd/ops.h"
 
 #define MOST_INPUTS 3
-#define N_EXPERT    5 /* of the routed subjects */
+#define N_EXPERT    6 /* of the routed subjects */
 #define N_USED      2
 
 typedef struct fixture fixture;

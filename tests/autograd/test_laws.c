@@ -127,6 +127,47 @@ TEST(laws_micro_batches_continue) {
     CHECK(n >= 15, "only %d subjects", n);
 }
 
+/* dW of `rows` rows in parts of `step`, in bf16. */
+static bool bf16_gradient(int64_t rows, int64_t step, float *grad) {
+    enum { IN = 21, OUT = 19 };
+    param_set params;
+    arena memory;
+    int64_t dims[] = {OUT, IN};
+    static float x[96 * IN];
+    memset(grad, 0, OUT * IN * sizeof *grad);
+    for (int i = 0; i < 96 * IN; i++) x[i] = (float)sin(0.37 * i);
+    bool ok = param_set_init(&params, DTYPE_F32) == STATUS_OK &&
+              arena_init(&memory, "tape", (size_t)8 << 20) == STATUS_OK;
+    param *w = ok ? param_add(&params, PARAM_MATRIX, "w", 2, dims, 1) : NULL;
+    ok = w != NULL && param_set_allocate(&params) == STATUS_OK;
+    if (ok) param_set_initialise(&params, 1), param_set_gradients(&params, grad);
+    for (int64_t first = 0; ok && first < rows; first += step) {
+        tape t;
+        ok = tape_init(&t, &memory, &params, (tape_options){.recording = true, .bf16 = true}) ==
+             STATUS_OK;
+        int64_t n = rows - first < step ? rows - first : step;
+        var *y = op_linear(&t, tape_input(&t, x + first * IN, n, IN, true), w);
+        tensor dy = var_grad(&t, y);
+        for (int64_t i = 0; i < n * OUT && tape_ok(&t); i++)
+            ((float *)dy.data)[i] = (float)cos(0.11 * (double)(first * OUT + i));
+        ok = ok && tape_backward(&t) == STATUS_OK;
+    }
+    param_set_clear(&params);
+    arena_clear(&memory);
+    return ok;
+}
+
+TEST(laws_bf16_micro_batches_continue) {
+    float whole[19 * 21], parts[19 * 21], odd[19 * 21];
+    REQUIRE(bf16_gradient(77, 77, whole) && bf16_gradient(77, 32, parts) &&
+                bf16_gradient(77, 25, odd), "runs");
+    CHECK(memcmp(whole, parts, sizeof whole) == 0, "parts of 32 rows give other bits");
+    CHECK(memcmp(whole, odd, sizeof whole) != 0, "parts of 25 rows give the same bits: not bf16?");
+    for (int i = 0; i < 19 * 21; i++)
+        CHECK(fabsf(whole[i] - odd[i]) < 1e-4f, "entry %d: %g, %g", i, (double)whole[i],
+              (double)odd[i]);
+}
+
 TEST(laws_dry_runs_take_the_same_memory) {
     for (int i = 0; i < n_subjects; i++)
         for (int backward = 0; backward < 2; backward++) {
