@@ -9,7 +9,7 @@ from pathlib import Path
 
 from style import ROOT, Skip, name_of, run, sources
 
-PROGRAM = Path(sys.argv[1])
+PROGRAM = Path(sys.argv[1]).resolve()
 
 
 def is_instrumented():

@@ -1,4 +1,4 @@
-/* test_config.c - `fathom config` and `fathom doctor` as a user calls them. */
+/* test_config_command.c - `fathom config` and `fathom doctor` as a user calls them. */
 #include "command_call.h"
 #include "test.h"
 
