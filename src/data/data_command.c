@@ -109,7 +109,7 @@ static const command get_command = {
 
 /* ---- import ---- */
 
-const option import_rows[] = {
+const option import_rows[IMPORT_ROWS] = {
     {"data", "format", OPTION_CHOICE, offsetof(import_settings, format), "auto",
      "What the inputs are; auto looks at the first line.", .choices = import_formats},
     {"data", "encoding", OPTION_CHOICE, offsetof(import_settings, encoding), "utf8",
@@ -121,11 +121,9 @@ const option import_rows[] = {
     {"data", "license", OPTION_STRING, offsetof(import_settings, license), "",
      "Licence of the texts, kept in data.json and shown by `data card`."},
 };
-const int n_import_rows = sizeof import_rows / sizeof import_rows[0];
 const char *const import_formats[] = {"auto", "text", "jsonl", NULL};
 const char *const import_encodings[] = {"utf8", "latin1", NULL};
-static const option_table import_table = {import_rows, sizeof import_rows / sizeof import_rows[0],
-                                          sizeof(import_settings), NULL};
+static const option_table import_table = {import_rows, IMPORT_ROWS, sizeof(import_settings), NULL};
 static const option_table *const import_tables[] = {&import_table, NULL};
 
 /* "0.1%" or "0.001". */
@@ -146,7 +144,7 @@ status import_settings_read(const import_settings *s, import_options *o, import_
                             char *words, size_t room) {
     o->format = (import_format)s->format;
     o->encoding = (import_encoding)s->encoding;
-    o->license = s->license[0] != '\0' ? s->license : NULL;
+    o->license = s->license != NULL && s->license[0] != '\0' ? s->license : NULL;
     o->map = map;
     o->n_map = 0;
     TRY(parse_share(s->max_bad, &o->max_bad));

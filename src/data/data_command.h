@@ -9,11 +9,12 @@ extern const command data_command, data_show_command, data_check_command, data_c
 
 /* Settings of import and check. */
 typedef struct import_settings {
-    const char *map, *max_bad, *license;
+    const char *map, *max_bad, *license; /* license NULL in check */
     int format, encoding;
 } import_settings;
-extern const option import_rows[];
-extern const int n_import_rows;
+#define IMPORT_ROWS 5
+#define CHECK_ROWS  4 /* the first so many; a check writes no licence */
+extern const option import_rows[IMPORT_ROWS];
 extern const char *const import_formats[], *const import_encodings[];
 
 #define IMPORT_MAP_MAX 8

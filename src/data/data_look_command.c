@@ -127,7 +127,7 @@ const command data_show_command = {
 
 /* ---- check ---- */
 
-static const option_table check_table = {import_rows, 4, sizeof(import_settings), NULL};
+static const option_table check_table = {import_rows, CHECK_ROWS, sizeof(import_settings), NULL};
 static const option_table *const check_tables[] = {&check_table, NULL};
 
 typedef struct refused_list {

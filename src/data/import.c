@@ -159,7 +159,7 @@ static status not_utf8(file_job *job, const char *line, size_t n, size_t at) {
     return FAIL(F_NOT_UTF8, text("%s is not valid UTF-8", job->name),
                 text("line %" PRId64 ", byte %zu of it: 0x%02X", job->lines, at + 1,
                      (unsigned)(uint8_t)line[at]),
-                "", "");
+                text("byte %zu of the line is 0x%02X", at + 1, (unsigned)(uint8_t)line[at]), "");
 }
 
 /* After a file: too many refused lines are an error that names the first. */
@@ -175,7 +175,7 @@ static status judge(const importer *im, const file_job *job) {
                     text("iconv -f WINDOWS-1252 -t UTF-8 %s > utf8.txt", job->name));
     if (first->id == F_NOT_UTF8)
         return FAIL(F_NOT_UTF8, first->what, first->where, text("%s; it looks like ISO-8859-1", share),
-                    "--encoding latin1");
+                    "add --encoding latin1");
     return FAIL(F_RECORD, text("%s has records that cannot be used", job->name),
                 text("line %" PRId64, job->first_bad),
                 text("%s: %s, %s", share, first->what, first->why),
@@ -246,22 +246,25 @@ static status import_text(importer *im, file_job *job, const char *bytes, size_t
 }
 
 /* A first line that is a JSON object makes a file JSON lines. */
-static bool looks_like_jsonl(const char *bytes, size_t n) {
+static status looks_like_jsonl(const char *bytes, size_t n, bool *jsonl) {
     size_t at = 0, length;
     const char *line;
+    *jsonl = false;
     while (next_line(bytes, n, &at, &line, &length)) {
         if (blank(line, length)) continue;
-        if (line[0] != '{') return false;
+        if (line[0] != '{') return STATUS_OK;
         json_t *root;
-        if (json_parse(line, length, "first line", &root) != STATUS_OK) {
+        status s = json_parse(line, length, "first line", &root);
+        if (s == STATUS_FORMAT) {
             error_clear();
-            return false;
+            return STATUS_OK;
         }
-        bool object = json_is_object(root);
+        TRY(s);
+        *jsonl = json_is_object(root);
         json_decref(root);
-        return object;
+        return STATUS_OK;
     }
-    return false;
+    return STATUS_OK;
 }
 
 static status no_text(const file_job *job, const char *bytes, size_t n) {
@@ -301,8 +304,8 @@ static status import_bytes(importer *im, const char *name, const char *path, con
         n = im->converted.n;
     }
     im->out->files++;
-    bool jsonl = im->o->format == IMPORT_JSONL ||
-                 (im->o->format == IMPORT_AUTO && looks_like_jsonl(bytes, n));
+    bool jsonl = im->o->format == IMPORT_JSONL;
+    if (im->o->format == IMPORT_AUTO) TRY(looks_like_jsonl(bytes, n, &jsonl));
     im->format = jsonl ? "jsonl" : "text";
     return jsonl ? import_jsonl(im, &job, bytes, n) : import_text(im, &job, bytes, n);
 }

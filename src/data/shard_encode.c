@@ -126,7 +126,8 @@ static status run_job(encode_job *job, progress *bar) {
         double bytes = 0;
         for (int64_t i = r->from; i < r->to; i++)
             bytes += (double)(r->plan->pieces[r->split][i].end - r->plan->pieces[r->split][i].begin);
-        progress_show(bar, bar->done + bytes / 1e6, NULL);
+        double done = bar->done + bytes / 1e6; /* lines left out are in it, not in the total */
+        progress_show(bar, done < bar->total ? done : bar->total, NULL);
     }
     return STATUS_OK;
 }
