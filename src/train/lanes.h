@@ -3,7 +3,7 @@
 #ifndef FATHOM_TRAIN_LANES_H
 #define FATHOM_TRAIN_LANES_H
 
-#include "train/rows.h"
+#include "train/row_set.h"
 
 #define LANES_MAX       1024
 #define LANE_BUFFERS_MAX 12 /* log2(LANES_MAX) + 2 */

@@ -11,9 +11,9 @@
  * Mind: max_steps ends the schedule unless schedule_steps does, so a longer second part moves the
  * decay; that is said in the log.
  */
-#include "train/train.h"
-
 #include "train/settings.h"
+
+#include "train/train.h"
 
 #include "base/file.h"
 #include "base/log.h"

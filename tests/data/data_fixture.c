@@ -1,3 +1,4 @@
+/* Builds small datasets, corpora and tokenizers in the folder of a test. */
 #include "data_fixture.h"
 
 #include "base/rng.h"

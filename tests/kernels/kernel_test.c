@@ -1,3 +1,4 @@
+/* Shapes, fills and comparisons shared by the kernel tests. */
 #include "kernel_test.h"
 
 #include "kernels/amx_standin.h"

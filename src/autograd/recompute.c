@@ -1,4 +1,4 @@
-/* checkpoint.c - keep a block's input and output, run it again in backward.
+/* recompute.c - keep a block's input and output, run it again in backward.
  *
  * Chen et al., "Training Deep Nets with Sublinear Memory Cost" (arXiv 1604.06174). The first forward
  * runs silently: it computes, counts parameter uses, routed tokens and losses, but records nothing,

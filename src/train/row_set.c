@@ -1,10 +1,10 @@
-/* rows.c - see rows.h.
+/* row_set.c - see row_set.h.
  *
  * Mind: position restarts with the row, and `first` (from the loader) is where the token's document
  * begins inside the row; the rotary position is their difference, so a packed document sees the
  * same angles wherever it stands.
  */
-#include "train/rows.h"
+#include "train/row_set.h"
 
 #include "base/checked.h"
 

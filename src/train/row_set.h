@@ -1,11 +1,11 @@
-/* rows.h - rows of tokens in memory, and parts of them as a batch for the model. Private to train/.
+/* row_set.h - rows of tokens in memory, and parts of them as a batch for the model. Private to train/.
  *
  * A row_set holds `capacity` rows of seq_len tokens as the loader writes them. rows_load fills it
  * with consecutive rows and counts what will be predicted, before any forward runs: loss scales
  * are one over the counts of the whole batch, whatever lanes and micro-batches cut it into.
  */
-#ifndef FATHOM_TRAIN_ROWS_H
-#define FATHOM_TRAIN_ROWS_H
+#ifndef FATHOM_TRAIN_ROW_SET_H
+#define FATHOM_TRAIN_ROW_SET_H
 
 #include "data/loader.h"
 #include "model/model.h"
