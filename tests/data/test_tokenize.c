@@ -358,11 +358,11 @@ TEST(tokenize_refuses_a_changed_corpus) {
     tokenize_result r;
     CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT && error_last()->id == F_DATASET, "changed");
     mem_free(bytes);
-    put(path, sizeof path, "d/data.json");
-    REQUIRE_OK(file_write(path, "{\"format\":\"x\",\"version\":1}", 26));
+    REQUIRE_OK(fixture_write(folder, "d/data.json", "{\"format\":\"x\",\"version\":1}"));
     CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT && error_last()->id == F_DATASET, "format");
-    REQUIRE_OK(file_write(path, "{\"format\":\"fathom-dataset\",\"version\":1,\"complete\":true,"
-                                "\"shards\":[{\"split\":\"train\",\"file\":\"../x\"}]}", 103));
+    REQUIRE_OK(fixture_write(folder, "d/data.json",
+                             "{\"format\":\"fathom-dataset\",\"version\":1,\"complete\":true,"
+                             "\"shards\":[{\"split\":\"train\",\"file\":\"../x\"}]}"));
     CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT, "a file outside");
 }
 
