@@ -32,7 +32,7 @@ static const option rows[] = {
      "Model of `bench train` (fathom config presets)."},
     {"bench", "seq-len", OPTION_COUNT, offsetof(bench_settings, seq_len), "512",
      "Tokens in a row.", 8, 1e6},
-    {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16k",
+    {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16384",
      "Tokens of a step.", 8, 1e9},
     {"bench", "seconds", OPTION_DURATION, offsetof(bench_settings, seconds), "10s",
      "Time for measuring whole steps, for each precision.", 0.1, 3600},
@@ -81,15 +81,19 @@ static status random_file(const char *path, size_t n) {
     return s;
 }
 
-static status train_settings_of(train_settings *t, const bench_settings *o, const char *folder,
-                                bool bf16) {
+typedef struct bench_paths { /* outlive the ring of text() */
+    char folder[PATH_SIZE], run[PATH_SIZE], bytes[PATH_SIZE];
+} bench_paths;
+
+static status train_settings_of(train_settings *t, const bench_settings *o,
+                                const bench_paths *paths, bool bf16) {
     const model_preset *preset = model_preset_find(o->size);
     if (preset == NULL)
         return FAIL(F_BAD_VALUE, text("unknown size \"%s\"", o->size), "--size",
                     "it is not one of the presets", "fathom config presets lists them");
     TRY(train_settings_defaults(t));
-    t->run = text("%s/run", folder);
-    t->input = text("%s/bytes", folder);
+    t->run = paths->run;
+    t->input = paths->bytes;
     t->size = o->size;
     t->vocab_size = preset->config.vocab_size;
     t->seq_len = o->seq_len;
@@ -99,12 +103,13 @@ static status train_settings_of(train_settings *t, const bench_settings *o, cons
     return STATUS_OK;
 }
 
-static status train_rows(const bench_settings *o, const char *folder, bool bf16, bench_table *t) {
+static status train_rows(const bench_settings *o, const bench_paths *paths, bool bf16,
+                         bench_table *t) {
     train_settings s;
     train_plan plan;
     step_model step;
     double rate, peak;
-    TRY(train_settings_of(&s, o, folder, bf16));
+    TRY(train_settings_of(&s, o, paths, bf16));
     TRY(plan_make(&s, 0, &plan));
     int64_t sequences = plan.batch_tokens / plan.seq_len;
     step_shape shape = {.seq_len = plan.seq_len, .micro_rows = plan.micro_batch,
@@ -131,16 +136,17 @@ static status train_rows(const bench_settings *o, const char *folder, bool bf16,
 
 static status bench_train(const bench_settings *o, bench_table *t) {
     const char *tmp = getenv("TMPDIR");
-    char folder[PATH_SIZE], path[PATH_SIZE];
-    TRY(path_join(folder, tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", "fathom-bench-XXXXXX"));
-    if (mkdtemp(folder) == NULL) return error_errno(errno, "make a temporary folder", folder);
-    status s = path_join(path, folder, "bytes");
-    if (s == STATUS_OK) s = random_file(path, (size_t)4 << 20);
-    if (s == STATUS_OK && o->precision != 2) s = train_rows(o, folder, false, t);
-    if (s == STATUS_OK && o->precision != 1) s = train_rows(o, folder, true, t);
+    static bench_paths p; /* too large for the stack of a command */
+    TRY(path_join(p.folder, tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", "fathom-bench-XXXXXX"));
+    if (mkdtemp(p.folder) == NULL) return error_errno(errno, "make a temporary folder", p.folder);
+    status s = path_join(p.bytes, p.folder, "bytes");
+    if (s == STATUS_OK) s = path_join(p.run, p.folder, "run");
+    if (s == STATUS_OK) s = random_file(p.bytes, (size_t)4 << 20);
+    if (s == STATUS_OK && o->precision != 2) s = train_rows(o, &p, false, t);
+    if (s == STATUS_OK && o->precision != 1) s = train_rows(o, &p, true, t);
     error_report kept;
     error_save(&kept);
-    if (folder_remove(folder) != STATUS_OK) log_warn("%s was left behind", folder);
+    if (folder_remove(p.folder) != STATUS_OK) log_warn("%s was left behind", p.folder);
     error_restore(&kept);
     return s;
 }

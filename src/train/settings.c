@@ -319,11 +319,18 @@ static status resolve_model(const train_settings *s, int64_t vocab_size, model_c
     return STATUS_OK;
 }
 
+status train_settings_row(train_settings *s) {
+    model_config c;
+    if (s->seq_len > 0) return STATUS_OK;
+    TRY(resolve_model(s, 1, &c));
+    s->seq_len = c.max_position < 256 ? c.max_position : 256;
+    return STATUS_OK;
+}
+
 /* What the size of a model suggests; from runs of this program on the ladder. */
 static void fix_by_size(train_settings *s, const model_config *c) {
     int64_t active;
     model_config_parameters(c, &active);
-    if (s->seq_len == 0) s->seq_len = c->max_position < 256 ? c->max_position : 256;
     if (s->batch_tokens == 0) {
         int64_t wanted = active < 10000000 ? 8192 : active < 50000000 ? 16384 : 32768;
         s->batch_tokens = wanted > s->seq_len ? wanted / s->seq_len * s->seq_len : s->seq_len;
@@ -355,6 +362,7 @@ static void check_lengths(const train_settings *s, complaint_list *list) {
 }
 
 status train_settings_check(train_settings *s, int64_t vocab_size, model_config *config) {
+    TRY(train_settings_row(s));
     complaint_list list = {.n = 0};
     TRY(resolve_model(s, vocab_size, config));
     fix_by_size(s, config);

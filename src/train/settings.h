@@ -4,6 +4,9 @@
 
 #include "train/train.h"
 
+/* Fixes seq_len if it was left open: the data is opened with it before the rest can be checked. */
+status train_settings_row(train_settings *s) MUST_CHECK;
+
 extern const option_preset train_recipes[]; /* ended by a row of NULLs */
 
 /* Logs every setting that differs from the config.ini at `path`, which is about to be replaced. */

@@ -14,6 +14,8 @@
  */
 #include "train/trainer.h"
 
+#include "train/settings.h"
+
 #include "train/plan_internal.h"
 
 #include "base/clock.h"
@@ -131,7 +133,8 @@ static status open_memory(trainer *t) {
 
 status trainer_open(trainer *t, const train_settings *s) {
     *t = (trainer){.settings = *s, .state = {.val_step = -1, .best_step = -1}};
-    status result = open_data(t);
+    status result = train_settings_row(&t->settings);
+    if (result == STATUS_OK) result = open_data(t);
     if (result == STATUS_OK)
         result = train_settings_check(&t->settings, loader_vocab_size(t->train), &t->config);
     if (result == STATUS_OK) result = open_memory(t);
