@@ -100,8 +100,7 @@ struct bpe_trainer {
 /* -- pairs: map and heap -- */
 
 static uint32_t record_slot(const bpe_trainer *b, int32_t left, int32_t right) {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    uint32_t at = pair_hash(key) & b->pair_mask;
+    uint32_t at = pair_hash(pair_key(left, right)) & b->pair_mask;
     for (; b->pair_slots[at] != 0; at = (at + 1) & b->pair_mask) {
         const pair_record *r = &b->pairs[b->pair_slots[at] - 1];
         if (r->left == left && r->right == right) break;

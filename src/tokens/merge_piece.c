@@ -3,46 +3,83 @@
  * What. Start with one id per byte; merge the neighbouring pair of lowest rank, of equals the
  * leftmost; repeat until no neighbours have a merge (Sennrich et al. 2016, on bytes).
  *
- * How. Pieces are short: up to SHORT_MOST bytes the ranks lie in an array, each step scans it for
- * the least, closes the gap and looks up two new ranks. That beats any cleverness, but is
- * quadratic, so longer pieces (a megabyte of one letter is a fair input) use a linked list of
- * symbols and a heap of (rank, position). A heap entry is stale when its pair is no longer the one
- * at its position; it is then skipped. O(n log n), and the same result, since (rank, position) is
- * the order of both.
+ * How. Pieces are short: up to SHORT_MOST bytes the keys rank << 6 | position lie in an array, and
+ * each step takes the least of all, which is the leftmost pair of lowest rank, and looks up two new
+ * ranks. A scan of 16 vectors beats any cleverness, but is quadratic, so longer pieces (a megabyte
+ * of one letter is a fair input) use a linked list of symbols and a heap of (rank, position). A heap
+ * entry is stale when its pair is no longer the one at its position; it is then skipped.
+ * O(n log n), and the same result, since (rank, position) is the order of both.
+ *
+ * Most pairs that are asked for have no merge; a filter of one bit per hash (tokens_internal.h)
+ * answers for seven in eight of them from the nearer caches, and pairs of single bytes have a table.
  */
 #include "base/checked.h"
 #include "tokens/tokens_internal.h"
 
 #define SHORT_MOST 64
+#define NO_KEY     INT32_MAX
 
 void merge_scratch_clear(merge_scratch *s) {
     mem_free(s->block);
     *s = (merge_scratch){0};
 }
 
-static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *ids) {
-    uint32_t ranks[SHORT_MOST + 1]; /* ranks[i]: of the pair (i, i + 1) */
-    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[piece[i]];
-    for (size_t i = 0; i + 1 < n; i++) ranks[i] = pair_rank(t, ids[i], ids[i + 1]);
-    while (n > 1) {
-        uint32_t least = NO_RANK;
-        size_t at = 0;
-        for (size_t i = 0; i + 1 < n; i++)
-            if (ranks[i] < least) {
-                least = ranks[i];
-                at = i;
-            }
-        if (least == NO_RANK) break;
-        ids[at] = t->merges[least].result;
-        n--;
-        for (size_t i = at + 1; i < n; i++) {
-            ids[i] = ids[i + 1];
-            ranks[i - 1] = ranks[i];
-        }
-        if (at + 1 < n) ranks[at] = pair_rank(t, ids[at], ids[at + 1]);
-        if (at > 0) ranks[at - 1] = pair_rank(t, ids[at - 1], ids[at]);
+/* Four keys at a time; plain C vectors, so that every target compiles them. */
+typedef int32_t keys4 __attribute__((vector_size(16)));
+
+static inline keys4 keys_min(keys4 a, keys4 b) {
+    keys4 less = a < b;
+    return (a & less) | (b & ~less);
+}
+
+/* Least of keys[0 .. n4), in vectors. */
+static inline int32_t least_key(const keys4 *keys, size_t n4) {
+    keys4 least = keys[0];
+    for (size_t i = 1; i < n4; i++) least = keys_min(least, keys[i]);
+    int32_t low = least[0] < least[1] ? least[0] : least[1];
+    int32_t high = least[2] < least[3] ? least[2] : least[3];
+    return low < high ? low : high;
+}
+
+static inline int32_t make_key(uint32_t rank, unsigned at) {
+    return rank == NO_RANK ? NO_KEY : (int32_t)(rank << 6 | at);
+}
+
+/* Symbols stay at the offset of their first byte; `alive` has a bit for each, so neighbours are a
+ * count of zeros away and nothing is ever moved. */
+static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *out) {
+    union {
+        keys4 four[SHORT_MOST / 4];
+        int32_t one[SHORT_MOST];
+    } keys;
+    int32_t ids[SHORT_MOST], results[SHORT_MOST]; /* results: of the pair whose key stands there */
+    uint64_t alive = n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+    size_t n4 = (n + 3) / 4;
+    for (unsigned i = 0; i < n; i++) ids[i] = t->byte_id[piece[i]];
+    for (unsigned i = 0; i + 1 < n; i++) {
+        uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
+        keys.one[i] = make_key(rank, i);
+        results[i] = rank == NO_RANK ? -1 : t->merges[rank].result;
     }
-    return n;
+    for (size_t i = n - 1; i < 4 * n4; i++) keys.one[i] = NO_KEY;
+    for (int32_t least; (least = least_key(keys.four, n4)) != NO_KEY;) {
+        unsigned at = (unsigned)least & 63;
+        ids[at] = results[at];
+        uint64_t behind = alive & ~(uint64_t)1 << at; /* never empty: `at` has a pair */
+        keys.one[__builtin_ctzll(behind)] = NO_KEY;
+        alive &= ~(behind & -behind);
+        behind &= behind - 1;
+        unsigned next = behind != 0 ? (unsigned)__builtin_ctzll(behind) : 0;
+        keys.one[at] =
+            behind != 0 ? make_key(pair_rank(t, ids[at], ids[next], &results[at]), at) : NO_KEY;
+        uint64_t before = alive & (((uint64_t)1 << at) - 1);
+        if (before == 0) continue;
+        unsigned prior = 63 - (unsigned)__builtin_clzll(before);
+        keys.one[prior] = make_key(pair_rank(t, ids[prior], ids[at], &results[prior]), prior);
+    }
+    size_t count = 0;
+    for (; alive != 0; alive &= alive - 1) out[count++] = ids[__builtin_ctzll(alive)];
+    return count;
 }
 
 /* A long piece under way. Symbols are named by the offset of their first byte. */
@@ -104,7 +141,8 @@ static status long_piece_init(long_piece *p, merge_scratch *scratch, size_t n, i
 }
 
 static void push_pair(long_piece *p, const tokenizer *t, uint32_t at) {
-    uint32_t rank = pair_rank(t, p->ids[at], p->ids[p->next[at]]);
+    int32_t result; /* known again when the entry fires */
+    uint32_t rank = pair_rank(t, p->ids[at], p->ids[p->next[at]], &result);
     if (rank != NO_RANK) heap_push(p, (uint64_t)rank << 32 | at);
 }
 
@@ -118,7 +156,7 @@ static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n,
         p.before[i] = i - 1;
     }
     for (uint32_t i = 0; i + 1 < p.n; i++) {
-        uint32_t rank = pair_rank(t, ids[i], ids[i + 1]);
+        uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
         if (rank != NO_RANK) p.heap[p.n_heap++] = (uint64_t)rank << 32 | i;
     }
     for (size_t i = p.n_heap / 2; i-- > 0;) heap_sink(p.heap, p.n_heap, i);

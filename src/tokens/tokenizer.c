@@ -64,8 +64,9 @@ void tokenizer_free(tokenizer *t) {
     mem_free(t->added);
     mem_free(t->post_processor);
     mem_free(t->token_slots);
-    mem_free(t->pair_keys);
-    mem_free(t->pair_ranks);
+    mem_free(t->pairs);
+    mem_free(t->pair_filter);
+    mem_free(t->byte_ranks);
     mem_free(t->raw.entries);
     mem_free(t->normal.entries);
     mem_free(t->normal_blob);
@@ -166,24 +167,34 @@ status tokenizer_set_merge(tokenizer *t, int32_t rank, const char *left, size_t 
     return s;
 }
 
-static status index_merges(tokenizer *t, const char *where) {
-    uint32_t size = table_size(t->n_merges);
-    t->pair_keys = mem_alloc(size * sizeof *t->pair_keys);
-    t->pair_ranks = mem_alloc(size * sizeof *t->pair_ranks);
-    if (t->pair_keys == NULL || t->pair_ranks == NULL) return STATUS_MEMORY;
-    memset(t->pair_keys, 0xFF, size * sizeof *t->pair_keys);
+static status allocate_pairs(tokenizer *t) {
+    uint32_t size = table_size(t->n_merges), filter_bits = size < 64 ? 64 : 4 * size;
+    t->pairs = mem_alloc(size * sizeof *t->pairs);
+    t->pair_filter = mem_zalloc(filter_bits / 64, sizeof *t->pair_filter);
+    t->byte_ranks = mem_alloc(65536 * sizeof *t->byte_ranks);
+    if (!t->pairs || !t->pair_filter || !t->byte_ranks) return STATUS_MEMORY;
+    for (uint32_t i = 0; i < size; i++) t->pairs[i].key = UINT64_MAX;
     t->pair_mask = size - 1;
+    t->filter_mask = filter_bits - 1;
+    return STATUS_OK;
+}
+
+static status index_merges(tokenizer *t, const char *where) {
+    TRY(allocate_pairs(t));
     for (int32_t rank = 0; rank < t->n_merges; rank++) {
-        const merge *m = &t->merges[rank];
-        uint64_t key = (uint64_t)(uint32_t)m->left << 32 | (uint32_t)m->right;
-        uint32_t i = pair_hash(key) & t->pair_mask;
-        while (t->pair_keys[i] != UINT64_MAX && t->pair_keys[i] != key) i = (i + 1) & t->pair_mask;
-        if (t->pair_keys[i] == key)
-            return tokenizer_damaged(text("merges %u and %d are the same", t->pair_ranks[i], rank),
+        uint64_t key = pair_key(t->merges[rank].left, t->merges[rank].right);
+        uint32_t hash = pair_hash(key), i = hash & t->pair_mask, bit = hash & t->filter_mask;
+        while (t->pairs[i].key != UINT64_MAX && t->pairs[i].key != key) i = (i + 1) & t->pair_mask;
+        if (t->pairs[i].key == key)
+            return tokenizer_damaged(text("merges %u and %d are the same", t->pairs[i].rank, rank),
                                      where, "a pair of tokens may have one rank");
-        t->pair_keys[i] = key;
-        t->pair_ranks[i] = (uint32_t)rank;
+        t->pairs[i] = (pair_entry){key, (uint32_t)rank, t->merges[rank].result};
+        t->pair_filter[bit / 64] |= (uint64_t)1 << (bit % 64);
     }
+    for (int left = 0; left < 256; left++)
+        for (int right = 0; right < 256; right++)
+            t->byte_ranks[left << 8 | right] =
+                pair_rank(t, t->byte_id[left], t->byte_id[right], &(int32_t){0});
     return STATUS_OK;
 }
 

@@ -30,6 +30,12 @@ typedef struct merge {
     int32_t left, right, result;
 } merge;
 
+typedef struct pair_entry {
+    uint64_t key; /* left << 32 | right; UINT64_MAX = free */
+    uint32_t rank;
+    int32_t result;
+} pair_entry;
+
 typedef struct added_token {
     int32_t id;
     bool special;
@@ -69,9 +75,11 @@ struct tokenizer {
     uint64_t fingerprint;
     int32_t *token_slots; /* open addressing over model tokens by their bytes; -1 = free */
     uint32_t token_mask;
-    uint64_t *pair_keys;  /* open addressing: left << 32 | right; UINT64_MAX = free */
-    uint32_t *pair_ranks;
+    pair_entry *pairs;    /* open addressing */
     uint32_t pair_mask;
+    uint64_t *pair_filter; /* a bit for every hash that occurs: most pairs asked for have no merge */
+    uint32_t filter_mask;  /* of bits */
+    uint32_t *byte_ranks;  /* [256 * 256] rank of two bytes side by side */
     added_index raw, normal; /* added tokens matched before and after the normaliser */
     uint8_t *normal_blob;    /* contents of `normal` in NFC; NULL without a normaliser */
 };
@@ -101,17 +109,26 @@ size_t added_match(const added_index *index, const uint8_t *text, size_t n, size
 /* Model token with exactly these bytes, not an added one; -1 if there is none. */
 int32_t tokenizer_find(const tokenizer *t, const uint8_t *bytes, size_t n);
 
+static inline uint64_t pair_key(int32_t left, int32_t right) {
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
 static inline uint32_t pair_hash(uint64_t key) {
     key *= 0x9E3779B97F4A7C15u;
     return (uint32_t)(key >> 32) ^ (uint32_t)(key >> 20);
 }
 
-/* Rank of the merge of two ids, NO_RANK if there is none. */
-static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right) {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    for (uint32_t i = pair_hash(key) & t->pair_mask;; i = (i + 1) & t->pair_mask) {
-        if (t->pair_keys[i] == key) return t->pair_ranks[i];
-        if (t->pair_keys[i] == UINT64_MAX) return NO_RANK;
+/* Rank of the merge of two ids and the token it gives; NO_RANK if there is none. */
+static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right,
+                                 int32_t *result) {
+    uint64_t key = pair_key(left, right);
+    uint32_t hash = pair_hash(key), bit = hash & t->filter_mask;
+    if (!(t->pair_filter[bit / 64] >> (bit % 64) & 1)) return NO_RANK;
+    for (uint32_t i = hash & t->pair_mask;; i = (i + 1) & t->pair_mask) {
+        if (t->pairs[i].key == UINT64_MAX) return NO_RANK;
+        if (t->pairs[i].key != key) continue;
+        *result = t->pairs[i].result;
+        return t->pairs[i].rank;
     }
 }
 
