@@ -145,6 +145,7 @@ static void op_attention_backward(tape *t, void *context) {
         tape_fail(t, attention_backward(r->calls, grads, r->layout.n_sequences));
     }
     arena_reset(t->memory, mark);
+    grad_release(t, r->y);
 }
 
 /* -- ops -- */

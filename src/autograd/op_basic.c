@@ -72,6 +72,7 @@ static void embedding_backward(tape *t, void *context) {
     tensor dy = grad_arrived(t, r->y);
     if (tape_runs(t) && dy.data != NULL)
         scatter_rows(t->dtype, dy.dim[0], dy.dim[1], r->ids, dy.data, r->table->grad);
+    grad_release(t, r->y);
     param_done(t, r->table);
 }
 
@@ -109,7 +110,7 @@ static void add_backward(tape *t, void *context) {
     if (dy.data == NULL) return;
     if (r->a->needs_grad) da = var_grad(t, r->a);
     if (tape_runs(t) && da.data != NULL) rows_add(&dy, &da);
-    grad_pass(t, &dy, r->b);
+    grad_pass(t, r->y, r->b);
 }
 
 var *op_add(tape *t, var *a, var *b) {
@@ -149,11 +150,11 @@ static void concat_backward(tape *t, void *context) {
     tensor dy = grad_arrived(t, r->y);
     if (dy.data == NULL) return;
     tensor da = var_grad(t, r->a), db = var_grad(t, r->b);
-    if (!tape_runs(t)) return;
     tensor left = tensor_columns(dy, 0, r->a->value.dim[1]);
     tensor right = tensor_columns(dy, r->a->value.dim[1], r->b->value.dim[1]);
-    if (da.data != NULL) rows_add(&left, &da);
-    if (db.data != NULL) rows_add(&right, &db);
+    if (tape_runs(t) && da.data != NULL) rows_add(&left, &da);
+    if (tape_runs(t) && db.data != NULL) rows_add(&right, &db);
+    grad_release(t, r->y);
 }
 
 var *op_concat(tape *t, var *a, var *b) {
@@ -191,6 +192,7 @@ static void take_rows_backward(tape *t, void *context) {
         tensor from = tensor_rows(&dy, i, 1), to = tensor_rows(&dx, r->rows[i], 1);
         rows_add(&from, &to);
     }
+    grad_release(t, r->y);
 }
 
 static status rows_check(const tensor *x, const int32_t *rows, int64_t n) {

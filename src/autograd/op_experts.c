@@ -142,8 +142,9 @@ static void experts_backward(tape *t, void *context) {
         g.calls = calls_alloc(t, r);
         if (tape_runs(t)) tape_fail(t, experts_back(t, r, &g));
         arena_reset(t->memory, mark);
-        if (r->base != NULL) grad_pass(t, &g.dy, r->base);
+        if (r->base != NULL) grad_pass(t, r->y, r->base);
     }
+    grad_release(t, r->y);
     param_done(t, r->gate_up);
     param_done(t, r->down);
 }

@@ -27,8 +27,10 @@ tensor grad_arrived(tape *t, var *y);
 /* Gradient of v for an op that adds to all of it: *fresh says that it holds nothing yet, not even
  * zeros, and must be overwritten. */
 tensor grad_target(tape *t, var *v, bool *fresh);
-/* to's gradient += dy, which nobody reads afterwards: its memory is handed on if `to` has none. */
-void grad_pass(tape *t, const tensor *dy, var *to);
+/* to's gradient += y's, which nobody reads afterwards: the memory moves if `to` has none. */
+void grad_pass(tape *t, var *y, var *to);
+/* The op that made y has used its gradient: the memory serves another one. Last act of a backward. */
+void grad_release(tape *t, var *y);
 
 /* -- rows with a leading dimension (op_basic.c) -- */
 

@@ -70,6 +70,7 @@ static void linear_backward(tape *t, void *context) {
         input_gradient(t, r, &dy);
         weight_gradient(t, r, &dy);
     }
+    grad_release(t, r->y);
     param_done(t, r->w);
 }
 

@@ -25,6 +25,7 @@ static void norm_backward(tape *t, void *context) {
                                           r->w->master, r->rstd, dy.data, dy.stride[0], dx.data,
                                           dx.stride[0], r->w->grad));
     }
+    grad_release(t, r->y);
     param_done(t, r->w);
 }
 

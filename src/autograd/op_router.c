@@ -224,6 +224,7 @@ static void router_backward(tape *t, void *context) {
         tape_fail(t, router_products(t, r, &dz->value, &dx, fresh));
     }
     arena_reset(t->memory, mark);
+    grad_release(t, r->weight);
     param_done(t, r->router);
 }
 

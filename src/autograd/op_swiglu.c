@@ -14,11 +14,12 @@ static void op_swiglu_backward(tape *t, void *context) {
     tensor dy = grad_arrived(t, r->y);
     if (dy.data == NULL) return;
     tensor dx = var_grad(t, r->x);
-    if (!tape_runs(t)) return;
     int64_t f = dy.dim[1];
     tensor up = tensor_columns(r->x->value, f, f), d_up = tensor_columns(dx, f, f);
-    swiglu_backward(t->dtype, dy.dim[0], f, r->x->value.data, up.data, up.stride[0], dy.data,
-                    dx.data, d_up.data, dx.stride[0]);
+    if (tape_runs(t))
+        swiglu_backward(t->dtype, dy.dim[0], f, r->x->value.data, up.data, up.stride[0], dy.data,
+                        dx.data, d_up.data, dx.stride[0]);
+    grad_release(t, r->y);
 }
 
 var *op_swiglu(tape *t, var *x) {

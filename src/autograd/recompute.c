@@ -29,12 +29,17 @@ typedef struct outer_state {
     int n_records, max_records;
     const void *fence;
     bool recomputing;
+    spare_block spares[MOST_SPARES]; /* as they were: those made inside end with it */
+    int n_spares;
     size_t mark;
 } outer_state;
 
 static outer_state enter_block(tape *t) {
-    outer_state o = {t->records, t->n_records, t->max_records,
-                     t->fence,   t->recomputing, arena_mark(t->memory)};
+    outer_state o = {.records = t->records, .n_records = t->n_records,
+                     .max_records = t->max_records, .fence = t->fence,
+                     .recomputing = t->recomputing, .n_spares = t->n_spares,
+                     .mark = arena_mark(t->memory)};
+    memcpy(o.spares, t->spares, sizeof o.spares);
     t->records = NULL;
     t->n_records = t->max_records = 0;
     t->fence = t->memory->base + o.mark;
@@ -48,6 +53,8 @@ static void leave_block(tape *t, const outer_state *o) {
     t->max_records = o->max_records;
     t->fence = o->fence;
     t->recomputing = o->recomputing;
+    memcpy(t->spares, o->spares, sizeof t->spares);
+    t->n_spares = o->n_spares;
     arena_reset(t->memory, o->mark);
 }
 
@@ -55,9 +62,17 @@ static bool keeps_shape(tape *t, const var *x, const var *y) {
     return op_same_shape(t, "checkpoint", x, y);
 }
 
+/* The inner output takes the outer one's gradient; its memory stays the outer one's. */
+static void lend_gradient(tape *t, var *outer, var *inner) {
+    tensor dy = outer->grad;
+    grad_pass(t, outer, inner);
+    outer->grad = dy;
+}
+
 static void checkpoint_backward(tape *t, void *context) {
     checkpoint_record *r = context;
-    tensor dx = var_grad(t, r->x), dy = var_grad(t, r->y);
+    tensor dx = var_grad(t, r->x);
+    (void)var_grad(t, r->y); /* before the mark, too */
     if (!tape_ok(t)) return;
     outer_state outer = enter_block(t);
     var *x = tape_input(t, r->x->value.data, r->x->value.dim[0], r->x->value.dim[1], true);
@@ -66,11 +81,12 @@ static void checkpoint_backward(tape *t, void *context) {
         x->grad = dx;
         x->needs_grad = dx.data != NULL;
         var *y = r->block(t, r->context, x);
-        if (keeps_shape(t, r->x, y)) grad_pass(t, &dy, y);
+        if (keeps_shape(t, r->x, y)) lend_gradient(t, r->y, y);
         status ignored = tape_backward(t); /* stays on the tape */
         (void)ignored;
     }
     leave_block(t, &outer);
+    grad_release(t, r->y);
 }
 
 /* Gives back what lies above the mark, except routing choices, which backward replays: they move

@@ -7,8 +7,9 @@
  *
  * Memory: everything lies in one arena that the caller resets after the step. A gradient is made when
  * first asked for: zeroed (var_grad), or overwritten by an op that produces all of it (grad_target),
- * or taken over from the op's output, which nobody reads any more (grad_pass). Slices are windows
- * on their parent's gradient.
+ * or taken over from the op's output, which nobody reads any more (grad_pass). Otherwise the output's
+ * gradient becomes a spare block for the next one (grad_release): at any time only those between the
+ * last op done and the next are alive. Slices are windows on their parent's gradient.
  *
  * Failures stick: the first one is kept with its report, later calls do nothing and return `poison`,
  * a var without rows.
@@ -104,11 +105,33 @@ static bool behind_fence(tape *t, const var *v) {
     return false;
 }
 
+/* The smallest spare block that fits without wasting more than half. */
+static void *take_spare(tape *t, size_t bytes) {
+    int best = -1;
+    for (int i = 0; i < t->n_spares; i++) {
+        size_t room = t->spares[i].bytes;
+        if (room < bytes || room / 2 > bytes) continue;
+        if (best < 0 || room < t->spares[best].bytes) best = i;
+    }
+    if (best < 0) return NULL;
+    void *data = t->spares[best].data;
+    t->spares[best] = t->spares[--t->n_spares];
+    return data;
+}
+
 static bool grad_alloc(tape *t, var *v) {
     if (!behind_fence(t, v)) return false;
-    void *data = alloc_reals(t, v->value.dim[0], v->value.dim[1]);
-    v->grad = tensor_2d(data, t->dtype, v->value.dim[0], v->value.dim[1]);
+    void *data = take_spare(t, tensor_bytes(&v->grad));
+    if (data == NULL) data = alloc_reals(t, v->value.dim[0], v->value.dim[1]);
+    v->grad.data = data;
     return data != NULL;
+}
+
+void grad_release(tape *t, var *y) {
+    if (!tape_ok(t) || y->grad.data == NULL || y->parent != NULL) return;
+    if (t->n_spares < MOST_SPARES)
+        t->spares[t->n_spares++] = (spare_block){y->grad.data, tensor_bytes(&y->grad)};
+    y->grad.data = NULL;
 }
 
 static tensor no_gradient(const var *v) {
@@ -142,14 +165,18 @@ tensor grad_arrived(tape *t, var *y) {
     return no_gradient(y);
 }
 
-void grad_pass(tape *t, const tensor *dy, var *to) {
-    if (!tape_ok(t) || !to->needs_grad) return;
-    if (to->grad.data == NULL && to->parent == NULL && tensor_contiguous(dy)) {
-        if (behind_fence(t, to)) to->grad = *dy;
-        return;
+void grad_pass(tape *t, var *y, var *to) {
+    if (!tape_ok(t)) return;
+    tensor dy = var_grad(t, y);
+    bool moves = to->grad.data == NULL && to->parent == NULL && y->parent == NULL;
+    if (to->needs_grad && moves && behind_fence(t, to)) {
+        to->grad = dy;
+        y->grad.data = NULL;
+    } else if (to->needs_grad && tape_ok(t)) {
+        tensor grad = var_grad(t, to);
+        if (tape_runs(t)) rows_add(&dy, &grad);
     }
-    tensor grad = var_grad(t, to);
-    if (tape_runs(t)) rows_add(dy, &grad);
+    grad_release(t, y);
 }
 
 /* -- records -- */

@@ -21,8 +21,9 @@
  * Gradients: var_grad gives the (zeroed on first use) gradient of a var; backward functions only
  * ever add. Vars of slices share value and gradient memory with their parent.
  *
- * Gradients of vars in the middle are scratch: an op may hand its output's gradient memory on to an
- * operand. After backward only those of vars without a producer (tape_input) mean something.
+ * Gradients of vars in the middle are scratch: once an op has used its output's gradient, the memory
+ * goes to an operand or to the next gradient of its size, so backward needs little memory beside what
+ * forward kept. After backward only gradients of vars without a producer (tape_input) mean something.
  *
  * Routing choices are recorded inputs: tape_choice returns the slot of a choice; a filled slot is
  * replayed, an empty one is computed and stored. Checkpointing and gradient checks rest on it.
@@ -52,6 +53,13 @@ typedef struct tape_options {
     bool dry;
 } tape_options;
 
+/* Memory of a gradient that nobody needs any more. */
+typedef struct spare_block {
+    void *data;
+    size_t bytes;
+} spare_block;
+#define MOST_SPARES 32
+
 typedef struct tape_record {
     backward_fn *fn;
     void *context; /* in the arena */
@@ -75,6 +83,8 @@ struct tape {
     tape_record *records;
     int n_records, max_records;
     int silent;        /* > 0 inside checkpoint's first forward: nothing is recorded */
+    spare_block spares[MOST_SPARES];
+    int n_spares;
     const void *fence; /* in its second forward: vars below are outside and get no new gradient */
     choice_slot *choices;
     int n_choices;

@@ -245,6 +245,24 @@ TEST(checkpoint_gives_memory_back) {
     CHECK(used[1] < used[0] * 6 / 10, "%zu bytes with, %zu without", used[1], used[0]);
 }
 
+/* Gradients serve one op after the other: a deep chain's backward takes the memory of a few. */
+TEST(tape_gradients_are_used_again) {
+    enum { ROWS = 1024, DEPTH = 40 };
+    bench b;
+    REQUIRE(bench_open(&b), "setup");
+    float *data = arena_zalloc(&b.memory, ROWS * 4 * sizeof *data);
+    REQUIRE(data != NULL, "memory");
+    var *x = tape_input(&b.t, data, ROWS, 4, true), *y = x;
+    for (int i = 0; i < DEPTH; i++) y = square_block(&b.t, &b, y);
+    tensor grad = var_grad(&b.t, y);
+    size_t used = b.memory.used;
+    REQUIRE_OK(tape_backward(&b.t));
+    CHECK(b.memory.used - used <= 3 * tensor_bytes(&grad), "%zu bytes for gradients of %zu",
+          b.memory.used - used, tensor_bytes(&grad));
+    CHECK(x->grad.data != NULL, "the input keeps its gradient");
+    bench_close(&b);
+}
+
 /* -- choices -- */
 
 TEST(tape_lent_choices) {
