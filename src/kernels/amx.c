@@ -48,7 +48,9 @@ static void amx_enter(void) {
     __asm__ volatile("" ::"r"(&config) : "memory");
     _tile_loadconfig(&config);
 }
-static void amx_leave(void) { _tile_release(); }
+static void amx_leave(void) {
+    _tile_release();
+}
 
 /* Tiles 0 1 / 2 3 are C, 4 5 are A, 6 7 are B. c: 32 x 32 or 16 x 32 or 32 x 16 or 16 x 16 floats,
  * all of it writable. */
@@ -101,16 +103,26 @@ static void micro_amx(const micro_call *call) {
     float *c = call->c;
     if (call->accumulate) {
         memset(copy, 0, sizeof copy);
-        for (int i = 0; i < call->rows; i++) memcpy(copy[i], c + i * call->ldc, bytes);
+        for (int i = 0; i < call->rows; i++)
+            memcpy(copy[i], c + i * call->ldc, bytes);
     }
     multiply_tiles(call, copy[0], 2 * STRIP, two_rows, two_strips);
-    for (int i = 0; i < call->rows; i++) memcpy(c + i * call->ldc, copy[i], bytes);
+    for (int i = 0; i < call->rows; i++)
+        memcpy(c + i * call->ldc, copy[i], bytes);
 }
 
 /* pack_strip comes from the tier beside which the tiles are used: one packed layout for all. */
 const product_kernels PRODUCT_NAME = {
-    .rows = 2 * TILE_ROWS, .form = A_TILES, .k_block = 1024, .a_size = 2, .b_size = 32, .c_size = 4,
-    .micro = micro_amx, .enter = amx_enter, .leave = amx_leave,
+    .rows = 2 * TILE_ROWS,
+    .form = A_TILES,
+    .k_block = 1024,
+    .chunk_flops = 1 << 22,
+    .a_size = 2,
+    .b_size = 32,
+    .c_size = 4,
+    .micro = micro_amx,
+    .enter = amx_enter,
+    .leave = amx_leave,
 };
 
 #if !defined(FATHOM_AMX_STANDIN)

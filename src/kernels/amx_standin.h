@@ -24,7 +24,9 @@ typedef struct standin_tile {
 static _Thread_local standin_tile standin[8];
 static _Thread_local unsigned char standin_config[64];
 
-static inline int standin_rows(int tile) { return standin_config[48 + tile]; }
+static inline int standin_rows(int tile) {
+    return standin_config[48 + tile];
+}
 static inline int standin_row_bytes(int tile) {
     return standin_config[16 + 2 * tile] | standin_config[17 + 2 * tile] << 8;
 }

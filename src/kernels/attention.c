@@ -76,11 +76,17 @@ void pack_keys_across(const attention_view *v, int64_t block, int kv_head, void 
 
 void small_multiply(const attention_view *v, const small_product *s) {
     int64_t strip = s->strip_bytes != 0 ? s->strip_bytes : s->k * STRIP * (int64_t)v->size;
-    block_multiply(v->products,
-                   &(micro_call){.k = s->k, .a = s->a, .row_stride = s->row_stride,
-                                 .k_stride = s->k_stride, .b = s->strips, .strip_stride = strip,
-                                 .c = s->c, .ldc = s->ldc, .rows = (int)s->rows,
-                                 .columns = (int)s->columns, .accumulate = s->accumulate});
+    block_multiply(v->products, &(micro_call){.k = s->k,
+                                              .a = s->a,
+                                              .row_stride = s->row_stride,
+                                              .k_stride = s->k_stride,
+                                              .b = s->strips,
+                                              .strip_stride = strip,
+                                              .c = s->c,
+                                              .ldc = s->ldc,
+                                              .rows = (int)s->rows,
+                                              .columns = (int)s->columns,
+                                              .accumulate = s->accumulate});
 }
 
 /* -- forward -- */
@@ -136,9 +142,9 @@ static void softmax_step(const attention_view *v, const attention_work *w, int64
             continue;
         }
         int64_t at = state + row + i;
-        double factor = v->rows->attend(seen.low, seen.high, call->scale, s,
-                                        element_mut(w->max, at, v->size),
-                                        element_mut(w->sum, at, v->size));
+        double factor =
+            v->rows->attend(seen.low, seen.high, call->scale, s, element_mut(w->max, at, v->size),
+                            element_mut(w->sum, at, v->size));
         if (factor != 1.0)
             v->rows->scale(call->v_dim, factor, element_mut(w->o, at * call->v_dim, v->size));
     }
@@ -157,18 +163,30 @@ static void attend_block(const attention_view *v, const attention_work *w, int64
         for (int g = 0; g < v->group; g++) {
             int head = w->kv_head * v->group + g;
             int64_t state = g * w->rows;
-            small_multiply(v, &(small_product){
-                                  .rows = rows, .columns = keys, .k = v->width,
-                                  .a = element(call->q, (w->row0 + row) * call->ldq +
-                                                            (int64_t)head * v->width, v->size),
-                                  .row_stride = call->ldq, .k_stride = 1, .strips = w->keys,
-                                  .c = w->s, .ldc = BLOCK});
+            small_multiply(
+                v, &(small_product){
+                       .rows = rows,
+                       .columns = keys,
+                       .k = v->width,
+                       .a = element(call->q, (w->row0 + row) * call->ldq + (int64_t)head * v->width,
+                                    v->size),
+                       .row_stride = call->ldq,
+                       .k_stride = 1,
+                       .strips = w->keys,
+                       .c = w->s,
+                       .ldc = BLOCK});
             softmax_step(v, w, block, row, rows, state);
-            small_multiply(v, &(small_product){
-                                  .rows = rows, .columns = call->v_dim, .k = keys, .a = w->s,
-                                  .row_stride = BLOCK, .k_stride = 1, .strips = w->values,
-                                  .c = element_mut(w->o, (state + row) * call->v_dim, v->size),
-                                  .ldc = call->v_dim, .accumulate = true});
+            small_multiply(
+                v, &(small_product){.rows = rows,
+                                    .columns = call->v_dim,
+                                    .k = keys,
+                                    .a = w->s,
+                                    .row_stride = BLOCK,
+                                    .k_stride = 1,
+                                    .strips = w->values,
+                                    .c = element_mut(w->o, (state + row) * call->v_dim, v->size),
+                                    .ldc = call->v_dim,
+                                    .accumulate = true});
         }
     }
 }
@@ -180,8 +198,8 @@ static void work_finish(const attention_view *v, const attention_work *w) {
             int head = w->kv_head * v->group + g;
             int64_t at = g * w->rows + i, row = w->row0 + i;
             double sum = real_get(call->t, w->sum, at);
-            void *out = element_mut(call->out, row * call->ldo + (int64_t)head * call->v_dim,
-                                    v->size);
+            void *out =
+                element_mut(call->out, row * call->ldo + (int64_t)head * call->v_dim, v->size);
             memcpy(out, element(w->o, at * call->v_dim, v->size), (size_t)call->v_dim * v->size);
             v->rows->scale(call->v_dim, sum == 0 ? 0.0 : 1.0 / sum, out);
             if (call->lse != NULL)
@@ -193,7 +211,8 @@ static void work_finish(const attention_view *v, const attention_work *w) {
 static void attention_chunk(void *context, int64_t chunk) {
     attention_job *job = context;
     int i = 0;
-    while (i + 1 < job->n_plans && job->plans[i + 1].first_chunk <= chunk) i++;
+    while (i + 1 < job->n_plans && job->plans[i + 1].first_chunk <= chunk)
+        i++;
     const attention_plan *plan = &job->plans[i];
     const attention_view *v = &plan->view;
     int64_t local = chunk - plan->first_chunk;
@@ -207,7 +226,8 @@ static void attention_chunk(void *context, int64_t chunk) {
     } else {
         int64_t low, high;
         block_range(v->call, w.row0, w.rows, &low, &high);
-        for (int64_t block = low; block <= high; block++) attend_block(v, &w, block);
+        for (int64_t block = low; block <= high; block++)
+            attend_block(v, &w, block);
         work_finish(v, &w);
     }
     if (scratch != NULL) arena_reset(scratch, mark);

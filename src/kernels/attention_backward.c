@@ -31,11 +31,11 @@ typedef struct backward_job {
 } backward_job;
 
 typedef struct backward_work {
-    void *keys_across, *values_across;         /* K^T, V^T: k = width or v_dim, n = keys */
-    void *keys, *shared_keys;                  /* K: k = keys, n = qk_dim, shared_dim */
-    void *queries, *shared_queries, *outputs;  /* k = rows, n = qk_dim, shared_dim, v_dim */
-    void *s, *ds;                              /* [BLOCK, BLOCK] */
-    void *delta;                               /* [rows] of the current head */
+    void *keys_across, *values_across;        /* K^T, V^T: k = width or v_dim, n = keys */
+    void *keys, *shared_keys;                 /* K: k = keys, n = qk_dim, shared_dim */
+    void *queries, *shared_queries, *outputs; /* k = rows, n = qk_dim, shared_dim, v_dim */
+    void *s, *ds;                             /* [BLOCK, BLOCK] */
+    void *delta;                              /* [rows] of the current head */
     int head, kv_head;
     int64_t block;
 } backward_work;
@@ -120,12 +120,24 @@ static void find_scores(const backward_plan *plan, const backward_work *w, const
     const attention_view *v = &plan->view;
     const attention_call *call = v->call;
     int keys = block_keys(call, w->block);
-    small_multiply(v, &(small_product){.rows = b->rows, .columns = keys, .k = v->width, .a = b->q,
-                                       .row_stride = call->ldq, .k_stride = 1,
-                                       .strips = w->keys_across, .c = w->s, .ldc = BLOCK});
-    small_multiply(v, &(small_product){.rows = b->rows, .columns = keys, .k = call->v_dim,
-                                       .a = b->dout, .row_stride = plan->grad->lddo, .k_stride = 1,
-                                       .strips = w->values_across, .c = w->ds, .ldc = BLOCK});
+    small_multiply(v, &(small_product){.rows = b->rows,
+                                       .columns = keys,
+                                       .k = v->width,
+                                       .a = b->q,
+                                       .row_stride = call->ldq,
+                                       .k_stride = 1,
+                                       .strips = w->keys_across,
+                                       .c = w->s,
+                                       .ldc = BLOCK});
+    small_multiply(v, &(small_product){.rows = b->rows,
+                                       .columns = keys,
+                                       .k = call->v_dim,
+                                       .a = b->dout,
+                                       .row_stride = plan->grad->lddo,
+                                       .k_stride = 1,
+                                       .strips = w->values_across,
+                                       .c = w->ds,
+                                       .ldc = BLOCK});
     for (int64_t i = 0; i < b->rows; i++) {
         int64_t row = b->row + i;
         slot_range seen = visible_slots(call, row, w->block);
@@ -146,15 +158,19 @@ static void find_scores(const backward_plan *plan, const backward_work *w, const
 static void add_to_keys(const backward_plan *plan, const backward_work *w, const query_block *b,
                         const void *across, const void *strips, int64_t columns, void *c,
                         int64_t ldc) {
-    small_multiply(&plan->view,
-                   &(small_product){.rows = block_keys(plan->view.call, w->block),
-                                    .columns = columns, .k = b->rows, .a = across, .row_stride = 1,
-                                    .k_stride = BLOCK, .strips = strips, .c = c, .ldc = ldc,
-                                    .accumulate = true});
+    small_multiply(&plan->view, &(small_product){.rows = block_keys(plan->view.call, w->block),
+                                                 .columns = columns,
+                                                 .k = b->rows,
+                                                 .a = across,
+                                                 .row_stride = 1,
+                                                 .k_stride = BLOCK,
+                                                 .strips = strips,
+                                                 .c = c,
+                                                 .ldc = ldc,
+                                                 .accumulate = true});
 }
 
-static void add_gradients(const backward_plan *plan, const backward_work *w,
-                          const query_block *b) {
+static void add_gradients(const backward_plan *plan, const backward_work *w, const query_block *b) {
     const attention_view *v = &plan->view;
     const attention_call *call = v->call;
     const attention_gradient *g = plan->grad;
@@ -170,14 +186,21 @@ static void add_gradients(const backward_plan *plan, const backward_work *w,
                     g->lddk);
     if (plan->shared != NULL)
         add_to_keys(plan, w, b, w->ds, w->shared_queries, call->shared_dim,
-                    element_mut(plan->shared,
-                                (w->kv_head * call->n_keys + key0) * call->shared_dim, v->size),
+                    element_mut(plan->shared, (w->kv_head * call->n_keys + key0) * call->shared_dim,
+                                v->size),
                     call->shared_dim);
     if (g->dq == NULL) return;
     void *dq = element_mut(g->dq, b->row * g->lddq + (int64_t)w->head * v->width, v->size);
-    small_product to_queries = {.rows = b->rows, .columns = call->qk_dim, .k = keys, .a = w->ds,
-                                .row_stride = BLOCK, .k_stride = 1, .strips = w->keys, .c = dq,
-                                .ldc = g->lddq, .accumulate = true};
+    small_product to_queries = {.rows = b->rows,
+                                .columns = call->qk_dim,
+                                .k = keys,
+                                .a = w->ds,
+                                .row_stride = BLOCK,
+                                .k_stride = 1,
+                                .strips = w->keys,
+                                .c = dq,
+                                .ldc = g->lddq,
+                                .accumulate = true};
     small_multiply(v, &to_queries);
     if (call->shared_dim > 0) {
         to_queries.columns = call->shared_dim;
@@ -210,7 +233,8 @@ static void head_backward(const backward_plan *plan, backward_work *w) {
 
 static const backward_plan *plan_of(const backward_job *job, int64_t chunk) {
     int i = 0;
-    while (i + 1 < job->n_plans && job->plans[i + 1].first_chunk <= chunk) i++;
+    while (i + 1 < job->n_plans && job->plans[i + 1].first_chunk <= chunk)
+        i++;
     return &job->plans[i];
 }
 
@@ -242,10 +266,9 @@ static void shared_chunk(void *context, int64_t chunk) {
     for (int64_t key = 0; key < call->n_keys; key++)
         for (int h = 0; h < call->n_kv_head; h++) {
             void *to = element_mut(plan->grad->dshared, key * plan->grad->ldds, v->size);
-            v->rows->add(call->shared_dim, to,
-                         element(plan->shared, (h * call->n_keys + key) * call->shared_dim,
-                                 v->size),
-                         to);
+            v->rows->add(
+                call->shared_dim, to,
+                element(plan->shared, (h * call->n_keys + key) * call->shared_dim, v->size), to);
         }
 }
 
@@ -257,8 +280,8 @@ static status plan_init(backward_plan *plan, const attention_call *call,
     plan->dv_stride = grad->dv_head_stride != 0 ? grad->dv_head_stride : call->v_dim;
     plan->shared = NULL;
     if (grad->dshared == NULL || call->shared_dim == 0) return STATUS_OK;
-    plan->shared = arena_zalloc(scratch, (size_t)(call->n_kv_head * call->n_keys *
-                                                  call->shared_dim) * plan->view.size);
+    plan->shared = arena_zalloc(
+        scratch, (size_t)(call->n_kv_head * call->n_keys * call->shared_dim) * plan->view.size);
     return plan->shared != NULL ? STATUS_OK : STATUS_MEMORY;
 }
 

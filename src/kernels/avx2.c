@@ -16,14 +16,14 @@
 #include <string.h>
 
 #define REAL_BITS 32
+#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
-#include "kernels/products.inc"
 static const row_kernels rows_f32 = ROW_KERNELS;
 #define REAL_BITS 64
+#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
-#include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
 
@@ -64,7 +64,8 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
-        for (int s = 0; s < 2 * strips; s++) _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
+        for (int s = 0; s < 2 * strips; s++)
+            _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
     }
 }
 
@@ -160,14 +161,17 @@ INLINE void by_strips(const micro_call *call, int most, void (*whole)(const micr
         for (int i = 0; call->accumulate && i < call->rows; i++)
             memcpy(copy[i], c + i * call->ldc, bytes);
         whole(&tail);
-        for (int i = 0; i < call->rows; i++) memcpy(c + i * call->ldc, copy[i], bytes);
+        for (int i = 0; i < call->rows; i++)
+            memcpy(c + i * call->ldc, copy[i], bytes);
     }
 }
 
 static void micro_six(const micro_call *call) {
     by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, whole_f32);
 }
-static void micro_bf16(const micro_call *call) { by_strips(call, STRIP, whole_bf16); }
+static void micro_bf16(const micro_call *call) {
+    by_strips(call, STRIP, whole_bf16);
+}
 
 /* -- packing columns that lie along k -- */
 
@@ -235,13 +239,35 @@ static void pack_bf16(int64_t k, int n, const void *src_, int64_t stride_k, int6
 const tier_kernels tier_avx2 = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
-    .f32 = {.rows = F32_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
-            .c_size = 4, .micro = micro_six, .pack_strip = pack_f32},
-    .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
-            .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
-    .bf16 = {.rows = BF16_ROWS, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
-             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_bf16},
+    .f32 = {.rows = F32_ROWS,
+            .form = A_REAL,
+            .k_block = 256,
+            .chunk_flops = 1 << 19,
+            .a_size = 4,
+            .b_size = 64,
+            .c_size = 4,
+            .micro = micro_six,
+            .pack_strip = pack_f32},
+    .f64 = {.rows = PLAIN_ROWS,
+            .form = A_REAL,
+            .k_block = 256,
+            .chunk_flops = 1 << 18,
+            .a_size = 8,
+            .b_size = 128,
+            .c_size = 8,
+            .micro = micro_f64,
+            .pack_strip = pack_strip_f64},
+    .bf16 = {.rows = BF16_ROWS,
+             .form = A_ROUNDED,
+             .k_block = 512,
+             .chunk_flops = 1 << 19,
+             .a_size = 4,
+             .b_size = 32,
+             .c_size = 4,
+             .micro = micro_bf16,
+             .pack_strip = pack_bf16},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
+    .transpose_bf16 = transpose_bf16,
     .adamw = adamw_range,
 };

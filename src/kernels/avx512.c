@@ -24,9 +24,9 @@
 #include "kernels/rows.inc"
 static const row_kernels rows_f32 = ROW_KERNELS;
 #define REAL_BITS 64
+#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
-#include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
 
@@ -35,7 +35,9 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define BF16_ROWS 7
 #define THIRDS    ((F32_ROWS + 2) / 3)
 
+/* The first `columns` of 16; none if that is negative. */
 INLINE __mmask16 column_mask(int columns) {
+    if (columns <= 0) return 0;
     return columns >= STRIP ? (__mmask16)0xFFFF : (__mmask16)((1u << columns) - 1u);
 }
 
@@ -44,7 +46,8 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
     const float *b[2] = {call->b, (const float *)((const char *)call->b + call->strip_stride)};
     const float *a[THIRDS];
     UNROLL
-    for (int i = 0; i < (rows + 2) / 3; i++) a[i] = (const float *)call->a + 3 * i * rs;
+    for (int i = 0; i < (rows + 2) / 3; i++)
+        a[i] = (const float *)call->a + 3 * i * rs;
     const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
     float *c = call->c;
     __m512 acc[F32_ROWS][2];
@@ -52,21 +55,25 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
     for (int i = 0; i < rows; i++) {
         UNROLL
         for (int s = 0; s < strips; s++)
-            acc[i][s] = call->accumulate ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
-                                         : _mm512_setzero_ps();
+            acc[i][s] = call->accumulate
+                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
+                            : _mm512_setzero_ps();
     }
     for (int64_t k = 0; k < call->k; k++) {
         __m512 x[2];
         UNROLL
-        for (int s = 0; s < strips; s++) x[s] = _mm512_loadu_ps(b[s] + k * STRIP);
+        for (int s = 0; s < strips; s++)
+            x[s] = _mm512_loadu_ps(b[s] + k * STRIP);
         UNROLL
         for (int i = 0; i < rows; i++) {
             __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs]);
             UNROLL
-            for (int s = 0; s < strips; s++) acc[i][s] = _mm512_fmadd_ps(v, x[s], acc[i][s]);
+            for (int s = 0; s < strips; s++)
+                acc[i][s] = _mm512_fmadd_ps(v, x[s], acc[i][s]);
         }
         UNROLL
-        for (int i = 0; i < (rows + 2) / 3; i++) a[i] += cs;
+        for (int i = 0; i < (rows + 2) / 3; i++)
+            a[i] += cs;
     }
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -81,7 +88,8 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
     const int32_t *b[2] = {call->b, (const int32_t *)((const char *)call->b + call->strip_stride)};
     const float *a[(BF16_ROWS + 2) / 3];
     UNROLL
-    for (int i = 0; i < (rows + 2) / 3; i++) a[i] = (const float *)call->a + 3 * i * rs;
+    for (int i = 0; i < (rows + 2) / 3; i++)
+        a[i] = (const float *)call->a + 3 * i * rs;
     const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
     const __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
     bool from_c = call->accumulate;
@@ -90,7 +98,8 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
         UNROLL
         for (int i = 0; i < rows; i++) {
             UNROLL
-            for (int s = 0; s < strips; s++) even[i][s] = odd[i][s] = _mm512_setzero_ps();
+            for (int s = 0; s < strips; s++)
+                even[i][s] = odd[i][s] = _mm512_setzero_ps();
         }
         for (int pair = 0; pair < BF16_GROUP / 2; pair++) {
             __m512 x[2];
@@ -101,7 +110,8 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
             for (int i = 0; i < rows; i++) {
                 __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs]);
                 UNROLL
-                for (int s = 0; s < strips; s++) even[i][s] = _mm512_fmadd_ps(v, x[s], even[i][s]);
+                for (int s = 0; s < strips; s++)
+                    even[i][s] = _mm512_fmadd_ps(v, x[s], even[i][s]);
             }
             UNROLL
             for (int s = 0; s < strips; s++) {
@@ -112,10 +122,12 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
             for (int i = 0; i < rows; i++) {
                 __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs + cs]);
                 UNROLL
-                for (int s = 0; s < strips; s++) odd[i][s] = _mm512_fmadd_ps(v, x[s], odd[i][s]);
+                for (int s = 0; s < strips; s++)
+                    odd[i][s] = _mm512_fmadd_ps(v, x[s], odd[i][s]);
             }
             UNROLL
-            for (int i = 0; i < (rows + 2) / 3; i++) a[i] += 2 * cs;
+            for (int i = 0; i < (rows + 2) / 3; i++)
+                a[i] += 2 * cs;
         }
         float *c = call->c;
         UNROLL
@@ -214,7 +226,8 @@ static void pack_strip_across(int64_t k, int n, const float *src, int64_t stride
         transpose(r);
         if (left == 16) {
             UNROLL
-            for (int j = 0; j < 16; j++) _mm512_storeu_si512(strip + j * STRIP, r[j]);
+            for (int j = 0; j < 16; j++)
+                _mm512_storeu_si512(strip + j * STRIP, r[j]);
         } else {
             UNROLL
             for (int j = 0; j < 16; j++)
@@ -271,7 +284,8 @@ static void pack_strip_bf16_across(int64_t k, int n, const float *src, int64_t s
         }
         transpose(r);
         UNROLL
-        for (int j = 0; j < 16; j++) _mm512_storeu_si512(strip + j * STRIP, r[j]);
+        for (int j = 0; j < 16; j++)
+            _mm512_storeu_si512(strip + j * STRIP, r[j]);
     }
 }
 
@@ -283,16 +297,59 @@ static void pack_bf16(int64_t k, int n, const void *src, int64_t stride_k, int64
         pack_strip_bf16(k, n, src, stride_k, stride_n, strip);
 }
 
+/* Tiles of A from an A that lies across: pairs of k to words, then words across. */
+static void transpose_words(int rows, int k, const float *src, int64_t stride_k, uint16_t *to,
+                            int64_t stride) {
+    for (int row = 0; row < rows; row += 16) {
+        __mmask16 mask = column_mask(rows - row);
+        __m512i r[16];
+        UNROLL
+        for (int i = 0; i < 16; i++) {
+            const float *even = src + 2 * i * stride_k + row, *odd = even + stride_k;
+            __m512 x = 2 * i < k ? _mm512_maskz_loadu_ps(mask, even) : _mm512_setzero_ps();
+            __m512 y = 2 * i + 1 < k ? _mm512_maskz_loadu_ps(mask, odd) : _mm512_setzero_ps();
+            r[i] = _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(round_words(x), 16),
+                                           round_words(y));
+        }
+        transpose(r);
+        UNROLL
+        for (int i = 0; i < 16; i++)
+            if (i < rows - row) _mm512_storeu_si512(to + (row + i) * stride, r[i]);
+    }
+}
+
 const tier_kernels tier_avx512 = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
-    .f32 = {.rows = F32_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
-            .c_size = 4, .micro = micro_f32, .pack_strip = pack_strip_f32},
-    .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
-            .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
-    .bf16 = {.rows = BF16_ROWS, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
-             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_bf16},
+    .f32 = {.rows = F32_ROWS,
+            .form = A_REAL,
+            .k_block = 256,
+            .chunk_flops = 1 << 19,
+            .a_size = 4,
+            .b_size = 64,
+            .c_size = 4,
+            .micro = micro_f32,
+            .pack_strip = pack_strip_f32},
+    .f64 = {.rows = PLAIN_ROWS,
+            .form = A_REAL,
+            .k_block = 256,
+            .chunk_flops = 1 << 18,
+            .a_size = 8,
+            .b_size = 128,
+            .c_size = 8,
+            .micro = micro_f64,
+            .pack_strip = pack_strip_f64},
+    .bf16 = {.rows = BF16_ROWS,
+             .form = A_ROUNDED,
+             .k_block = 512,
+             .chunk_flops = 1 << 19,
+             .a_size = 4,
+             .b_size = 32,
+             .c_size = 4,
+             .micro = micro_bf16,
+             .pack_strip = pack_bf16},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
+    .transpose_bf16 = transpose_words,
     .adamw = adamw_range,
 };

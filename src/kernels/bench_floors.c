@@ -48,8 +48,8 @@ void bench_table_clear(bench_table *t) {
 
 status bench_add(bench_table *t, const char *name, int threads, double value, const char *unit,
                  double floor) {
-    bench_row row = {.tier = kernels_tier(), .threads = threads, .value = value, .unit = unit,
-                     .floor = floor};
+    bench_row row = {
+        .tier = kernels_tier(), .threads = threads, .value = value, .unit = unit, .floor = floor};
     snprintf(row.name, sizeof row.name, "%s", name);
     return bench_table_add(t, row);
 }
@@ -100,7 +100,7 @@ static void peak_run(void *context) {
 /* G operations per second on the present pool. */
 static double peak_of(double (*run)(int64_t), int64_t rounds) {
     peak_job j = {.run = run, .rounds = rounds, .threads = pool_threads()};
-    double seconds = bench_best(peak_run, &j, 0.1);
+    double seconds = bench_best(peak_run, &j, 0.2);
     return j.operations * j.threads / seconds * 1e-9;
 }
 
@@ -115,15 +115,15 @@ static const tier_probes *probes_of(cpu_tier tier) {
 }
 
 static double f32_peak_of(cpu_tier tier) {
-    int64_t rounds = tier == TIER_PORTABLE ? 40000 : 400000;
+    int64_t rounds = tier == TIER_PORTABLE ? 10000 : 100000;
     return peak_of(probes_of(tier)->f32_peak, rounds);
 }
 
 static double bf16_peak_of(cpu_tier tier) {
 #if defined(FATHOM_X86_TIERS)
-    if (tier == TIER_AMX) return peak_of(amx_peak, 100000);
+    if (tier == TIER_AMX) return peak_of(amx_peak, 30000);
 #endif
-    return peak_of(probes_of(tier)->bf16_peak, tier == TIER_PORTABLE ? 1000 : 20000);
+    return peak_of(probes_of(tier)->bf16_peak, tier == TIER_PORTABLE ? 200 : 5000);
 }
 
 status bench_peak(gemm_type type, int threads, double *gflops) {
@@ -198,12 +198,14 @@ static status floors_credible(bench_table *t) {
     if (peak < BLAS_SHARE * blas)
         return FAIL(F_BENCH_FLOOR, text("f32 peak measured as %.0f GFLOP/s", peak), "bench floors",
                     text("OpenBLAS's sgemm reaches %.0f in the same run, so something else used "
-                         "the CPU meanwhile", blas),
+                         "the CPU meanwhile",
+                         blas),
                     "stop other programs and run the benchmark again");
     if (amx != NULL && tiles < AMX_SHARE * peak)
         return FAIL(F_BENCH_FLOOR, text("AMX peak measured as %.0f GFLOP/s", tiles), "bench floors",
                     text("that is less than %d times the f32 peak of %.0f, so something else used "
-                         "the CPU meanwhile", AMX_SHARE, peak),
+                         "the CPU meanwhile",
+                         AMX_SHARE, peak),
                     "stop other programs and run the benchmark again");
     return STATUS_OK;
 }
@@ -244,8 +246,8 @@ static status memory_rows(bench_table *t, arena *memory, int threads) {
     static const struct {
         const char *name;
         size_t bytes; /* all threads together, except the two smallest */
-    } level[] = {{"32 KiB", 16 << 10}, {"512 KiB", 256 << 10}, {"8 MiB", 8 << 20},
-                 {"256 MiB", 256 << 20}};
+    } level[] = {
+        {"32 KiB", 16 << 10}, {"512 KiB", 256 << 10}, {"8 MiB", 8 << 20}, {"256 MiB", 256 << 20}};
     size_t mark = arena_mark(memory);
     memory_job j = {.threads = threads, .read = probes_of(kernels_best_tier())->read};
     j.from = arena_zalloc(memory, 256 * MEGA);
@@ -270,9 +272,12 @@ static status memory_rows(bench_table *t, arena *memory, int threads) {
 
 /* -- hand-off and load -- */
 
-static void nothing(void *context, int64_t chunk) { (void)context, (void)chunk; }
+static void nothing(void *context, int64_t chunk) {
+    (void)context, (void)chunk;
+}
 static void hand_off_run(void *context) {
-    for (int i = 0; i < 1000; i++) pool_for(*(int *)context, nothing, NULL);
+    for (int i = 0; i < 1000; i++)
+        pool_for(*(int *)context, nothing, NULL);
 }
 
 typedef struct load_mark {

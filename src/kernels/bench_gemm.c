@@ -23,8 +23,14 @@ static void product_run(void *context) {
 /* Layer of k inputs and n outputs over m tokens; dy is [m, n], x is [m, k], W is [n, k]. */
 static status product_setup(const product_shape *s, arena *memory, packed_matrix *packed,
                             gemm_call *call) {
-    *call = (gemm_call){.type = s->type, .m = s->m, .n = s->n, .k = s->k, .a_stride_k = 1,
-                        .a_stride_m = s->k, .ldc = s->n, .b = packed};
+    *call = (gemm_call){.type = s->type,
+                        .m = s->m,
+                        .n = s->n,
+                        .k = s->k,
+                        .a_stride_k = 1,
+                        .a_stride_m = s->k,
+                        .ldc = s->n,
+                        .b = packed};
     if (s->role == PRODUCT_INPUT_GRADIENT) { /* dx[m, k] = dy[m, n] W[n, k] */
         call->n = s->k;
         call->k = s->n;
@@ -65,8 +71,8 @@ status bench_product(const product_shape *shape, double budget, double *seconds)
     arena memory = {0};
     packed_matrix packed = {0};
     product_job job = {.result = STATUS_OK};
-    TRY(arena_init(&memory, "bench", (size_t)(m * k + 2 * n * k + m * n + 64 * (n + k)) * 8 +
-                                         ((size_t)1 << 20)));
+    TRY(arena_init(&memory, "bench",
+                   (size_t)(m * k + 2 * n * k + m * n + 64 * (n + k)) * 8 + ((size_t)1 << 20)));
     status s = product_setup(shape, &memory, &packed, &job.call);
     if (s == STATUS_OK) {
         *seconds = bench_best(product_run, &job, budget);
@@ -94,8 +100,8 @@ static status shape_rows(bench_table *t, gemm_type type) {
     TRY(bench_peak(type, pool_threads(), &peak));
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
         for (product_role role = PRODUCT_FORWARD; role <= PRODUCT_WEIGHT_GRADIENT; role++)
-            TRY(product_row(t, &(product_shape){type, role, layers[i][0], layers[i][1],
-                                                layers[i][2]}, peak));
+            TRY(product_row(
+                t, &(product_shape){type, role, layers[i][0], layers[i][1], layers[i][2]}, peak));
     for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
         TRY(product_row(t, &(product_shape){type, PRODUCT_FORWARD, few[i], 1024, 512}, peak));
     return STATUS_OK;

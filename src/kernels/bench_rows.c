@@ -86,14 +86,26 @@ static void run_combine(void *c) {
 }
 static void run_adamw(void *c) {
     row_bench *b = c;
-    adamw_step s = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
-                    .correction1 = 0.5, .correction2 = 0.5, .grad_scale = 1};
+    adamw_step s = {.lr = 1e-5,
+                    .beta1 = 0.9,
+                    .beta2 = 0.95,
+                    .eps = 1e-8,
+                    .weight_decay = 0.1,
+                    .correction1 = 0.5,
+                    .correction2 = 0.5,
+                    .grad_scale = 1};
     adamw(CELLS, &s, b->x, b->big[0], b->big[1], b->big[2]);
 }
 static void run_adamw_big(void *c) {
     row_bench *b = c;
-    adamw_step s = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
-                    .correction1 = 0.5, .correction2 = 0.5, .grad_scale = 1};
+    adamw_step s = {.lr = 1e-5,
+                    .beta1 = 0.9,
+                    .beta2 = 0.95,
+                    .eps = 1e-8,
+                    .weight_decay = 0.1,
+                    .correction1 = 0.5,
+                    .correction2 = 0.5,
+                    .grad_scale = 1};
     adamw(BIG, &s, b->big[3], b->big[0], b->big[1], b->big[2]);
 }
 
@@ -137,8 +149,10 @@ static bool rows_setup(row_bench *b, arena *memory) {
     b->loss = arena_alloc(memory, ROWS * sizeof *b->loss);
     b->half = arena_alloc(memory, CELLS * sizeof *b->half);
     ok = ok && b->ids != NULL && b->loss != NULL && b->half != NULL;
-    for (int i = 0; ok && i < CELLS; i++) b->ids[i] = i % ROWS;
-    for (int64_t i = 0; ok && i < BIG; i++) b->big[2][i] += 1.5f; /* second moments are positive */
+    for (int i = 0; ok && i < CELLS; i++)
+        b->ids[i] = i % ROWS;
+    for (int64_t i = 0; ok && i < BIG; i++)
+        b->big[2][i] += 1.5f; /* second moments are positive */
     return ok;
 }
 
@@ -169,18 +183,39 @@ static bool attention_setup(attention_bench *b, arena *memory) {
     float *a[9];
     for (int i = 0; i < 9; i++)
         if ((a[i] = bench_array(memory, T * LINE)) == NULL) return false;
-    for (int i = 0; i < T; i++) b->position[i] = i;
+    for (int i = 0; i < T; i++)
+        b->position[i] = i;
     for (int i = 0; i < T / ATTENTION_BLOCK; i++) {
         b->k[i] = a[1] + i * ATTENTION_BLOCK * LINE;
         b->v[i] = a[2] + i * ATTENTION_BLOCK * LINE;
     }
-    b->call = (attention_call){.t = DTYPE_F32, .n_head = HEADS, .n_kv_head = HEADS, .qk_dim = DIM,
-                               .v_dim = DIM, .scale = 0.125, .rows = T, .position = b->position,
-                               .first = b->first, .q = a[0], .ldq = LINE, .k_block = b->k,
-                               .v_block = b->v, .ldk = LINE, .ldv = LINE, .n_keys = T, .out = a[3],
-                               .ldo = LINE, .lse = a[4]};
-    b->grad = (attention_gradient){.dout = a[5], .lddo = LINE, .dq = a[6], .lddq = LINE, .dk = a[7],
-                                   .lddk = LINE, .dv = a[8], .lddv = LINE};
+    b->call = (attention_call){.t = DTYPE_F32,
+                               .n_head = HEADS,
+                               .n_kv_head = HEADS,
+                               .qk_dim = DIM,
+                               .v_dim = DIM,
+                               .scale = 0.125,
+                               .rows = T,
+                               .position = b->position,
+                               .first = b->first,
+                               .q = a[0],
+                               .ldq = LINE,
+                               .k_block = b->k,
+                               .v_block = b->v,
+                               .ldk = LINE,
+                               .ldv = LINE,
+                               .n_keys = T,
+                               .out = a[3],
+                               .ldo = LINE,
+                               .lse = a[4]};
+    b->grad = (attention_gradient){.dout = a[5],
+                                   .lddo = LINE,
+                                   .dq = a[6],
+                                   .lddq = LINE,
+                                   .dk = a[7],
+                                   .lddk = LINE,
+                                   .dv = a[8],
+                                   .lddv = LINE};
     return true;
 }
 

@@ -24,9 +24,15 @@ typedef struct cpu_features {
 static const tier_kernels *current = &tier_portable;
 static cpu_tier current_tier = TIER_PORTABLE;
 
-const tier_kernels *kernels_table(void) { return current; }
-void kernels_use_table(const tier_kernels *table) { current = table; }
-cpu_tier kernels_tier(void) { return current_tier; }
+const tier_kernels *kernels_table(void) {
+    return current;
+}
+void kernels_use_table(const tier_kernels *table) {
+    current = table;
+}
+cpu_tier kernels_tier(void) {
+    return current_tier;
+}
 
 const char *tier_name(cpu_tier tier) {
     static const char *const names[TIER_COUNT] = {"portable", "avx2", "avx512", "amx"};
@@ -43,7 +49,9 @@ static uint64_t read_xcr0(void) {
     return (uint64_t)high << 32 | low;
 }
 
-static bool bit(unsigned word, int n) { return word >> n & 1u; }
+static bool bit(unsigned word, int n) {
+    return word >> n & 1u;
+}
 
 /* Tiles must be 8 x 16 rows x 64 bytes, and products at least 16 x 64. */
 static bool amx_palette_fits(void) {
@@ -62,11 +70,11 @@ static cpu_features detect(void) {
     uint64_t xcr0 = read_xcr0();
     if ((xcr0 & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
     f.avx2 = fma && bit(b, 5);
-    f.avx512 = f.avx2 && (xcr0 & 0xE0) == 0xE0 && bit(b, 16) && bit(b, 17) && bit(b, 30) &&
-               bit(b, 31);
+    f.avx512 =
+        f.avx2 && (xcr0 & 0xE0) == 0xE0 && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);
     f.vnni = f.avx512 && bit(c, 11);
-    f.amx_cpu = f.avx512 && bit(d, 22) && bit(d, 24) && (xcr0 & 0x60000) == 0x60000 &&
-                amx_palette_fits();
+    f.amx_cpu =
+        f.avx512 && bit(d, 22) && bit(d, 24) && (xcr0 & 0x60000) == 0x60000 && amx_palette_fits();
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) f.bf16 = f.avx512 && bit(a, 5);
     f.amx = f.amx_cpu && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
     return f;
@@ -81,8 +89,12 @@ static void choose_table(cpu_tier tier) {
     current = tables[tier];
 }
 #else
-static cpu_features detect(void) { return (cpu_features){0}; }
-static void choose_table(cpu_tier tier) { (void)tier, current = &tier_portable; }
+static cpu_features detect(void) {
+    return (cpu_features){0};
+}
+static void choose_table(cpu_tier tier) {
+    (void)tier, current = &tier_portable;
+}
 #endif
 
 static const cpu_features *features(void) {
@@ -116,16 +128,17 @@ status kernels_init(const char *forced) {
     if (forced == NULL) forced = getenv("FATHOM_CPU");
     cpu_tier best = kernels_best_tier(), tier = best;
     if (forced != NULL && forced[0] != '\0') {
-        for (tier = 0; tier < TIER_COUNT && strcmp(forced, tier_name(tier)) != 0;) tier++;
+        for (tier = 0; tier < TIER_COUNT && strcmp(forced, tier_name(tier)) != 0;)
+            tier++;
         if (tier == TIER_COUNT)
             return FAIL(F_CPU, text("there is no kernel tier \"%s\"", forced), source,
                         "tiers are portable, avx2, avx512 and amx",
                         "name one of these, or leave FATHOM_CPU unset for the best one");
         if (tier > best)
-            return FAIL(F_CPU, text("this CPU cannot run the tier \"%s\"", forced), source,
-                        text("it offers: %s", kernels_cpu_text()),
-                        text("use \"%s\" or a lower tier, or leave FATHOM_CPU unset",
-                             tier_name(best)));
+            return FAIL(
+                F_CPU, text("this CPU cannot run the tier \"%s\"", forced), source,
+                text("it offers: %s", kernels_cpu_text()),
+                text("use \"%s\" or a lower tier, or leave FATHOM_CPU unset", tier_name(best)));
     }
     choose_table(tier);
     current_tier = tier;

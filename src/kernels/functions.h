@@ -43,7 +43,9 @@ static inline float exp_f32(float x) {
     power.u = (shifted.u + 127u) << 23;
     return x < -87.3f ? 0.0f : p * power.f;
 }
-static inline double exp_f64(double x) { return exp(x); }
+static inline double exp_f64(double x) {
+    return exp(x);
+}
 
 static inline double log_f32(double x) {
     if (!(x > 0.0) || x > 0x1p127) return log(x);
@@ -57,9 +59,12 @@ static inline double log_f32(double x) {
     m.u -= (uint64_t)e << 52;
     double z = (m.f - 1.0) / (m.f + 1.0), z2 = z * z;
     double sum = 1.0 / 17.0;
-    for (int k = 15; k >= 1; k -= 2) sum = sum * z2 + 1.0 / k;
+    for (int k = 15; k >= 1; k -= 2)
+        sum = sum * z2 + 1.0 / k;
     return (double)(float)((double)e * 0.69314718055994530942 + 2.0 * z * sum);
 }
-static inline double log_f64(double x) { return log(x); }
+static inline double log_f64(double x) {
+    return log(x);
+}
 
 #endif

@@ -23,11 +23,10 @@
 
 #include <string.h>
 
-#define K_PHASE       1024      /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
-#define ROW_BLOCK     96        /* rows of a chunk, rounded up to whole micro panels */
-#define CHUNKS_WANTED 16        /* per product, where the shape allows */
-#define CHUNK_FLOPS   (1 << 19) /* but not smaller than this */
-#define IN_PLACE_ROWS 16        /* up to here an f32 A is read where it lies */
+#define K_PHASE       1024 /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
+#define ROW_BLOCK     96   /* rows of a chunk, rounded up to whole micro panels */
+#define CHUNKS_WANTED 16   /* per product, where the shape allows */
+#define IN_PLACE_ROWS 16   /* up to here an f32 A is read where it lies */
 
 typedef struct gemm_plan {
     const gemm_call *call;
@@ -113,8 +112,9 @@ static void copy_a(const gemm_plan *plan, a_block *a) {
     int64_t k_padded = padded_k(call->type, a->k);
     int64_t stride = by_rows ? k_padded : a->rows;
     for (int64_t i = 0; i < lines; i++) {
-        const void *from = by_rows ? element(call->a, (a->row0 + i) * call->a_stride_m + a->k0, size)
-                                   : element(call->a, (a->k0 + i) * call->a_stride_k + a->row0, size);
+        const void *from = by_rows
+                               ? element(call->a, (a->row0 + i) * call->a_stride_m + a->k0, size)
+                               : element(call->a, (a->k0 + i) * call->a_stride_k + a->row0, size);
         char *to = a->buffer + (size_t)(i * stride) * size;
         if (rounded)
             kernels_table()->round_bf16(length, from, (float *)(void *)to);
@@ -131,15 +131,6 @@ static void copy_a(const gemm_plan *plan, a_block *a) {
     a->k_stride = by_rows ? 1 : stride;
 }
 
-/* 32 x 32 block, so that both sides of the transposition stay in L1. */
-static void transpose_to_bf16(const float *src, int64_t stride_k, int64_t rows, int64_t k,
-                              uint16_t *to, int64_t stride) {
-    uint16_t block[32][32];
-    for (int64_t i = 0; i < k; i++) kernels_table()->to_bf16(rows, src + i * stride_k, block[i]);
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t i = 0; i < k; i++) to[row * stride + i] = block[i][row];
-}
-
 static void tile_a(const gemm_plan *plan, a_block *a) {
     const gemm_call *call = plan->call;
     const float *src = call->a;
@@ -150,11 +141,12 @@ static void tile_a(const gemm_plan *plan, a_block *a) {
             kernels_table()->to_bf16(a->k, src + (a->row0 + i) * call->a_stride_m + a->k0,
                                      to + i * k_padded);
     else
-        for (int64_t row = 0; row < a->rows; row += 32)
-            for (int64_t k = 0; k < a->k; k += 32)
-                transpose_to_bf16(src + (a->k0 + k) * call->a_stride_k + a->row0 + row,
-                                  call->a_stride_k, min_i64(32, a->rows - row),
-                                  min_i64(32, a->k - k), to + row * k_padded + k, k_padded);
+        for (int64_t row = 0; row < a->rows; row += BF16_GROUP)
+            for (int64_t k = 0; k < a->k; k += BF16_GROUP)
+                kernels_table()->transpose_bf16(
+                    (int)min_i64(BF16_GROUP, a->rows - row), (int)min_i64(BF16_GROUP, a->k - k),
+                    src + (a->k0 + k) * call->a_stride_k + a->row0 + row, call->a_stride_k,
+                    to + row * k_padded + k, k_padded);
     if (k_padded > a->k)
         for (int64_t i = 0; i < a->rows; i++)
             memset(to + i * k_padded + a->k, 0, (size_t)(k_padded - a->k) * sizeof *to);
@@ -204,11 +196,16 @@ static void multiply_part(const gemm_plan *plan, int64_t row_block, int64_t pane
         a.k = min_i64(p->k_block, plan->k_count - k);
         prepare_a(plan, &a);
         micro_call block = {
-            .k = padded_k(call->type, a.k), .a = a.data, .row_stride = a.row_stride,
-            .k_stride = a.k_stride, .b = plan->b + strip0 * plan->strip_stride + k * p->b_size,
+            .k = padded_k(call->type, a.k),
+            .a = a.data,
+            .row_stride = a.row_stride,
+            .k_stride = a.k_stride,
+            .b = plan->b + strip0 * plan->strip_stride + k * p->b_size,
             .strip_stride = plan->strip_stride,
             .c = element_mut(call->c, row0 * call->ldc + strip0 * STRIP, (size_t)p->c_size),
-            .ldc = call->ldc, .rows = (int)a.rows, .columns = (int)columns,
+            .ldc = call->ldc,
+            .rows = (int)a.rows,
+            .columns = (int)columns,
             .accumulate = call->accumulate || a.k0 > 0,
         };
         block_multiply(p, &block);
@@ -237,7 +234,8 @@ static void gemm_chunk(void *context, int64_t chunk) {
 static void pack_chunk(void *context, int64_t strip) {
     const gemm_job *job = context;
     int i = 0;
-    while (i + 1 < job->n_plans && job->plans[i + 1].first_strip <= strip) i++;
+    while (i + 1 < job->n_plans && job->plans[i + 1].first_strip <= strip)
+        i++;
     const gemm_plan *plan = &job->plans[i];
     const gemm_call *call = plan->call;
     int64_t s = strip - plan->first_strip, column = s * STRIP;
@@ -245,8 +243,7 @@ static void pack_chunk(void *context, int64_t strip) {
                               element(call->b_raw,
                                       plan->k0 * call->b_stride_k + column * call->b_stride_n,
                                       source_size(call->type)),
-                              call->b_stride_k, call->b_stride_n,
-                              plan->b + s * plan->strip_stride);
+                              call->b_stride_k, call->b_stride_n, plan->b + s * plan->strip_stride);
 }
 
 /* -- plans -- */
@@ -265,7 +262,7 @@ static void plan_grid(gemm_plan *plan) {
     plan->strips = ceil_div(call->n, STRIP);
     int64_t panels = ceil_div(CHUNKS_WANTED, plan->row_blocks);
     int64_t block_flops = 2 * min_i64(call->m, plan->row_block) * call->n * call->k;
-    panels = max_i64(1, min_i64(panels, block_flops / CHUNK_FLOPS));
+    panels = max_i64(1, min_i64(panels, block_flops / plan->kernels->chunk_flops));
     plan->panel_strips = ceil_div(plan->strips, panels);
     plan->panel_strips += plan->panel_strips % 2; /* whole pairs */
     plan->panels = ceil_div(plan->strips, plan->panel_strips);
@@ -310,7 +307,8 @@ static bool job_phase(gemm_job *job, int64_t phase) {
 }
 
 static status job_run(gemm_job *job, const gemm_call *calls, arena *scratch) {
-    for (int i = 0; i < job->n_plans; i++) TRY(plan_init(&job->plans[i], &calls[i], scratch));
+    for (int i = 0; i < job->n_plans; i++)
+        TRY(plan_init(&job->plans[i], &calls[i], scratch));
     for (int64_t phase = 0; job_phase(job, phase); phase++) {
         pool_for(job->n_strips, pack_chunk, job);
         pool_for(job->n_chunks, gemm_chunk, job);
@@ -332,7 +330,9 @@ status gemm_grouped(const gemm_call *calls, int n_calls) {
     return s;
 }
 
-status gemm(const gemm_call *call) { return gemm_grouped(call, 1); }
+status gemm(const gemm_call *call) {
+    return gemm_grouped(call, 1);
+}
 
 /* -- packing ahead -- */
 
@@ -346,15 +346,18 @@ typedef struct pack_job {
 static void pack_ahead_chunk(void *context, int64_t strip) {
     const pack_job *job = context;
     const packed_matrix *to = job->to;
-    job->kernels->pack_strip(to->k, (int)min_i64(STRIP, to->n - strip * STRIP),
-                             element(job->src, strip * STRIP * job->stride_n, source_size(to->type)),
-                             job->stride_k, job->stride_n,
-                             (char *)to->data + strip * job->strip_stride);
+    job->kernels->pack_strip(
+        to->k, (int)min_i64(STRIP, to->n - strip * STRIP),
+        element(job->src, strip * STRIP * job->stride_n, source_size(to->type)), job->stride_k,
+        job->stride_n, (char *)to->data + strip * job->strip_stride);
 }
 
 void gemm_pack(packed_matrix *to, const void *src, int64_t stride_n, int64_t stride_k) {
-    pack_job job = {.kernels = product_table(to->type), .to = to, .src = src,
-                    .stride_n = stride_n, .stride_k = stride_k,
+    pack_job job = {.kernels = product_table(to->type),
+                    .to = to,
+                    .src = src,
+                    .stride_n = stride_n,
+                    .stride_k = stride_k,
                     .strip_stride = strip_bytes(to->type, to->k)};
     pool_for(ceil_div(to->n, STRIP), pack_ahead_chunk, &job);
 }

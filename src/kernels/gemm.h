@@ -39,8 +39,8 @@ typedef struct gemm_call {
     int64_t m, n, k; /* any >= 0; k = 0 clears C or leaves it */
     const void *a;   /* f32 or f64; element [m][k] at a[m * a_stride_m + k * a_stride_k] */
     int64_t a_stride_m, a_stride_k; /* one of them is 1 */
-    const packed_matrix *b; /* or NULL, then b_raw is packed on the way: */
-    const void *b_raw;      /* B[k][n] = b_raw[n * b_stride_n + k * b_stride_k] */
+    const packed_matrix *b;         /* or NULL, then b_raw is packed on the way: */
+    const void *b_raw;              /* B[k][n] = b_raw[n * b_stride_n + k * b_stride_k] */
     int64_t b_stride_n, b_stride_k;
     void *c; /* f32 or f64, C[m][n] at c[m * ldc + n] */
     int64_t ldc;

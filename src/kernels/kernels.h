@@ -42,13 +42,14 @@ bool vector_finite(dtype t, int64_t n, const void *x);
 /* y = w x / sqrt(mean x^2 + eps); rstd[rows] is kept for backward (may be NULL). */
 void rmsnorm(dtype t, int64_t rows, int64_t c, const void *x, int64_t ldx, const void *w,
              double eps, void *y, int64_t ldy, void *rstd);
-status rmsnorm_backward(dtype t, int64_t rows, int64_t c, const void *x, int64_t ldx,
-                        const void *w, const void *rstd, const void *dy, int64_t lddy, void *dx,
-                        int64_t lddx, void *dw) MUST_CHECK;
+status rmsnorm_backward(dtype t, int64_t rows, int64_t c, const void *x, int64_t ldx, const void *w,
+                        const void *rstd, const void *dy, int64_t lddy, void *dx, int64_t lddx,
+                        void *dw) MUST_CHECK;
 
 /* y = silu(gate) * up. gate and up: [rows, f] with leading dimension ld (so both may be halves of
- * one [rows, 2f] array); y: [rows, f]. */
-void swiglu(dtype t, int64_t rows, int64_t f, const void *gate, const void *up, int64_t ld, void *y);
+ * one [rows, 2f] array); y: [rows, f]. Backward needs both dgate and dup. */
+void swiglu(dtype t, int64_t rows, int64_t f, const void *gate, const void *up, int64_t ld,
+            void *y);
 void swiglu_backward(dtype t, int64_t rows, int64_t f, const void *gate, const void *up, int64_t ld,
                      const void *dy, void *dgate, void *dup, int64_t ldd);
 
@@ -79,8 +80,8 @@ void sigmoid(dtype t, int64_t n, const void *x, void *y);
 #define ATTENTION_BLOCK 64
 typedef struct attention_call {
     dtype t;
-    int n_head, n_kv_head;   /* query head h uses KV head h / (n_head / n_kv_head) */
-    int qk_dim, shared_dim;  /* per-head part of a key, part shared by all heads (MLA's k_pe) */
+    int n_head, n_kv_head;  /* query head h uses KV head h / (n_head / n_kv_head) */
+    int qk_dim, shared_dim; /* per-head part of a key, part shared by all heads (MLA's k_pe) */
     int v_dim;
     double scale;
     int64_t rows;            /* queries of one sequence */
@@ -117,9 +118,9 @@ status attention_backward(const attention_call *calls, const attention_gradient 
                           int n_calls) MUST_CHECK;
 
 /* -- mixture of experts -- */
-/* For each row: the k largest of score + bias (bias NULL = 0), ties to the lower index; ids
- * ascending in [rows, k]. With groups > 1 only the keep_groups groups with the largest sums of
- * their two best biased scores take part (architecture notes 1.5). f32/f64 scores. */
+/* For each row: the k largest of score + bias (bias NULL = 0), ties to the lower index, NaN last;
+ * ids ascending in [rows, k]. With groups > 1 (at most 64) only the keep_groups groups with the
+ * largest sums of their two best biased scores take part (architecture notes 1.5). */
 void router_top_k(dtype t, int64_t rows, int n_expert, int k, int groups, int keep_groups,
                   const void *score, const void *bias, int32_t *ids);
 /* Stable counting sort of the rows * k choices by expert. offset[n_expert + 1]: segment starts in

@@ -33,7 +33,8 @@ typedef struct bench_table {
     int n, capacity;
 } bench_table;
 status bench_table_add(bench_table *t, bench_row row) MUST_CHECK;
-const bench_row *bench_table_find(const bench_table *t, const char *name, int threads); /* or NULL */
+const bench_row *bench_table_find(const bench_table *t, const char *name,
+                                  int threads); /* or NULL */
 void bench_table_clear(bench_table *t);
 
 /* Bandwidth by level, peaks of f32 and bf16 arithmetic of every tier this CPU has, hand-off of the

@@ -46,6 +46,7 @@ typedef struct product_kernels {
     int rows; /* most rows of one micro call */
     a_form form;
     int k_block;                /* k walked before the next strip: A and strip stay in L1/L2 */
+    int chunk_flops;            /* least work of a pool chunk, a few microseconds */
     int a_size, b_size, c_size; /* bytes: of one A as `form`, of one k of a strip, of one C */
     void (*micro)(const micro_call *call);
     /* Packs columns n <= STRIP of B[k][n] = src[k * stride_k + n * stride_n]. */
@@ -89,6 +90,10 @@ typedef struct tier_kernels {
     product_kernels f32, f64, bf16;
     void (*to_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*round_bf16)(int64_t n, const float *x, float *y); /* rounded, kept as float */
+    /* to[row * stride + k] = bf16 of src[k * stride_k + row]; rows, k <= BF16_GROUP. May write zeros
+     * up to k = BF16_GROUP. */
+    void (*transpose_bf16)(int rows, int k, const float *src, int64_t stride_k, uint16_t *to,
+                           int64_t stride);
     void (*adamw)(int64_t n, const adamw_step *s, const float *grad, float *w, float *m, float *v);
 } tier_kernels;
 
@@ -110,7 +115,9 @@ static inline const product_kernels *product_table(gemm_type type) {
     const tier_kernels *k = kernels_table();
     return type == GEMM_F64 ? &k->f64 : type == GEMM_BF16 ? &k->bf16 : &k->f32;
 }
-static inline size_t real_size(dtype t) { return t == DTYPE_F64 ? sizeof(double) : sizeof(float); }
+static inline size_t real_size(dtype t) {
+    return t == DTYPE_F64 ? sizeof(double) : sizeof(float);
+}
 
 /* Element `index` of an array of elements of `size` bytes. */
 static inline const void *element(const void *array, int64_t index, size_t size) {
@@ -119,9 +126,15 @@ static inline const void *element(const void *array, int64_t index, size_t size)
 static inline void *element_mut(void *array, int64_t index, size_t size) {
     return (char *)array + index * (int64_t)size;
 }
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+static inline int64_t min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 
 /* Value of a real* argument handed through void*. */
 static inline double real_get(dtype t, const void *array, int64_t i) {
@@ -139,7 +152,7 @@ typedef struct job_failure {
     _Atomic int state; /* 0 none, 1 being written, 2 written */
     error_report report;
 } job_failure;
-void job_failed(job_failure *f);        /* call in the chunk, after the report was filled */
+void job_failed(job_failure *f); /* call in the chunk, after the report was filled */
 status job_status(const job_failure *f) MUST_CHECK; /* call after pool_for: restores the report */
 
 /* One thread's product of any size: `block` is a micro_call with rows and columns unbounded,

@@ -54,7 +54,8 @@ static double group_score(const router_job *j, int64_t row, int group) {
 
 static uint64_t kept_groups(const router_job *j, int64_t row) {
     double score[64];
-    for (int g = 0; g < j->groups; g++) score[g] = group_score(j, row, g);
+    for (int g = 0; g < j->groups; g++)
+        score[g] = group_score(j, row, g);
     uint64_t kept = 0;
     for (int g = 0; g < j->groups; g++) {
         int better = 0;
@@ -89,7 +90,8 @@ static void route_row(const router_job *j, int64_t row) {
     for (int i = 0; i < j->k; i++) {
         last = next_best(j, row, kept, last < 0 ? 0 : biased(j, row, last), last);
         int at = i; /* insertion keeps ids ascending */
-        for (; at > 0 && ids[at - 1] > last; at--) ids[at] = ids[at - 1];
+        for (; at > 0 && ids[at - 1] > last; at--)
+            ids[at] = ids[at - 1];
         ids[at] = last;
     }
 }
@@ -97,13 +99,21 @@ static void route_row(const router_job *j, int64_t row) {
 static void router_chunk(void *context, int64_t chunk) {
     const router_job *j = context;
     int64_t end = min_i64(j->rows, (chunk + 1) * j->piece);
-    for (int64_t row = chunk * j->piece; row < end; row++) route_row(j, row);
+    for (int64_t row = chunk * j->piece; row < end; row++)
+        route_row(j, row);
 }
 
 void router_top_k(dtype t, int64_t rows, int n_expert, int k, int groups, int keep_groups,
                   const void *score, const void *bias, int32_t *ids) {
-    router_job j = {.t = t, .rows = rows, .piece = 64, .n_expert = n_expert, .k = k,
-                    .groups = groups, .keep_groups = keep_groups, .score = score, .bias = bias,
+    router_job j = {.t = t,
+                    .rows = rows,
+                    .piece = 64,
+                    .n_expert = n_expert,
+                    .k = k,
+                    .groups = groups,
+                    .keep_groups = keep_groups,
+                    .score = score,
+                    .bias = bias,
                     .ids = ids};
     pool_for(ceil_div(rows, j.piece), router_chunk, &j);
 }
@@ -114,10 +124,12 @@ void moe_sort(int64_t rows, int k, int n_expert, const int32_t *ids, int64_t *of
               int32_t *source, int32_t *place) {
     int64_t choices = rows * k;
     memset(offset, 0, (size_t)(n_expert + 1) * sizeof *offset);
-    for (int64_t i = 0; i < choices; i++) offset[ids[i] + 1]++;
+    for (int64_t i = 0; i < choices; i++)
+        offset[ids[i] + 1]++;
     for (int e = 0; e < n_expert; e++)
         offset[e + 1] = offset[e] + ceil_div(offset[e + 1], MOE_ALIGN) * MOE_ALIGN;
-    for (int64_t p = 0; p < offset[n_expert]; p++) source[p] = -1;
+    for (int64_t p = 0; p < offset[n_expert]; p++)
+        source[p] = -1;
     for (int64_t i = 0; i < choices; i++) {
         int64_t p = offset[ids[i]]++; /* now the next free place of the expert */
         source[p] = (int32_t)i;
@@ -180,9 +192,10 @@ static void combine_chunk(void *context, int64_t chunk) {
 
 void moe_combine(dtype t, int64_t rows, int64_t c, int k, const int32_t *place, const void *weight,
                  const void *e, void *y) {
-    rows_run(&(rows_job){.t = t, .n = rows, .c = c, .k = k, .place = place, .weight = weight,
-                         .e = e, .y = y},
-             combine_chunk);
+    rows_run(
+        &(rows_job){
+            .t = t, .n = rows, .c = c, .k = k, .place = place, .weight = weight, .e = e, .y = y},
+        combine_chunk);
 }
 
 /* Every choice has one place, so places are independent. */
@@ -213,8 +226,16 @@ void moe_combine_backward(dtype t, int64_t rows, int64_t places, int64_t c, int 
                           const int32_t *source, const int32_t *place, const void *weight,
                           const void *e, const void *dy, void *de, void *dweight) {
     (void)rows, (void)place;
-    rows_run(&(rows_job){.t = t, .n = places, .c = c, .k = k, .source = source, .weight = weight,
-                         .e = e, .x = dy, .y = de, .dweight = dweight},
+    rows_run(&(rows_job){.t = t,
+                         .n = places,
+                         .c = c,
+                         .k = k,
+                         .source = source,
+                         .weight = weight,
+                         .e = e,
+                         .x = dy,
+                         .y = de,
+                         .dweight = dweight},
              combine_backward_chunk);
 }
 

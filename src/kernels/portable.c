@@ -11,14 +11,14 @@
 #include <string.h>
 
 #define REAL_BITS 32
+#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
-#include "kernels/products.inc"
 static const row_kernels rows_f32 = ROW_KERNELS;
 #define REAL_BITS 64
+#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
-#include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
 
@@ -41,9 +41,9 @@ static float high_half(uint32_t pair) {
 static void micro_bf16(const micro_call *call) {
     for (int i = 0; i < call->rows; i++)
         for (int j = 0; j < call->columns; j++) {
-            const uint32_t *b = (const uint32_t *)((const char *)call->b +
-                                                   (j < STRIP ? 0 : call->strip_stride)) +
-                                j % STRIP;
+            const uint32_t *b =
+                (const uint32_t *)((const char *)call->b + (j < STRIP ? 0 : call->strip_stride)) +
+                j % STRIP;
             const float *a = (const float *)call->a + i * call->row_stride;
             float *c = (float *)call->c + i * call->ldc + j;
             float acc = call->accumulate ? *c : 0.0f;
@@ -63,13 +63,35 @@ static void micro_bf16(const micro_call *call) {
 const tier_kernels tier_portable = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
-    .f32 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 4, .b_size = 64,
-            .c_size = 4, .micro = micro_f32, .pack_strip = pack_strip_f32},
-    .f64 = {.rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .a_size = 8, .b_size = 128,
-            .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64},
-    .bf16 = {.rows = 8, .form = A_ROUNDED, .k_block = 512, .a_size = 4, .b_size = 32,
-             .c_size = 4, .micro = micro_bf16, .pack_strip = pack_strip_bf16},
+    .f32 = {.rows = PLAIN_ROWS,
+            .form = A_REAL,
+            .k_block = 256,
+            .chunk_flops = 1 << 19,
+            .a_size = 4,
+            .b_size = 64,
+            .c_size = 4,
+            .micro = micro_f32,
+            .pack_strip = pack_strip_f32},
+    .f64 = {.rows = PLAIN_ROWS,
+            .form = A_REAL,
+            .k_block = 256,
+            .chunk_flops = 1 << 18,
+            .a_size = 8,
+            .b_size = 128,
+            .c_size = 8,
+            .micro = micro_f64,
+            .pack_strip = pack_strip_f64},
+    .bf16 = {.rows = 8,
+             .form = A_ROUNDED,
+             .k_block = 512,
+             .chunk_flops = 1 << 19,
+             .a_size = 4,
+             .b_size = 32,
+             .c_size = 4,
+             .micro = micro_bf16,
+             .pack_strip = pack_strip_bf16},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
+    .transpose_bf16 = transpose_bf16,
     .adamw = adamw_range,
 };

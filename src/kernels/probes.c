@@ -18,32 +18,32 @@
 #define LANES_WIDE 16
 typedef __m512 vector;
 typedef __m512i words;
-#define SPREAD(x)     _mm512_set1_ps(x)
-#define FMA(a, b, c)  _mm512_fmadd_ps((a), (b), (c))
-#define ADD(a, b)     _mm512_add_ps((a), (b))
-#define LOW_HALF(w)   _mm512_castsi512_ps(_mm512_slli_epi32((w), 16))
-#define HIGH_HALF(w)  _mm512_castsi512_ps(_mm512_and_si512((w), _mm512_set1_epi32((int)0xFFFF0000u)))
-#define WORDS(x)      _mm512_set1_epi32(x)
-#define LOAD(p)       _mm512_loadu_si512(p)
-#define ADD_WORDS     _mm512_add_epi32
-#define STORE(p, w)   _mm512_storeu_si512((p), (w))
-#define BF16_CHAINS   6
+#define SPREAD(x)    _mm512_set1_ps(x)
+#define FMA(a, b, c) _mm512_fmadd_ps((a), (b), (c))
+#define ADD(a, b)    _mm512_add_ps((a), (b))
+#define LOW_HALF(w)  _mm512_castsi512_ps(_mm512_slli_epi32((w), 16))
+#define HIGH_HALF(w) _mm512_castsi512_ps(_mm512_and_si512((w), _mm512_set1_epi32((int)0xFFFF0000u)))
+#define WORDS(x)     _mm512_set1_epi32(x)
+#define LOAD(p)      _mm512_loadu_si512(p)
+#define ADD_WORDS    _mm512_add_epi32
+#define STORE(p, w)  _mm512_storeu_si512((p), (w))
+#define BF16_CHAINS  6
 #elif defined(__AVX2__)
-#define LANES_WIDE 8
+#define LANES_WIDE   8
 typedef __m256 vector;
 typedef __m256i words;
-#define SPREAD(x)     _mm256_set1_ps(x)
-#define FMA(a, b, c)  _mm256_fmadd_ps((a), (b), (c))
-#define ADD(a, b)     _mm256_add_ps((a), (b))
-#define LOW_HALF(w)   _mm256_castsi256_ps(_mm256_slli_epi32((w), 16))
-#define HIGH_HALF(w)  _mm256_castsi256_ps(_mm256_and_si256((w), _mm256_set1_epi32((int)0xFFFF0000u)))
-#define WORDS(x)      _mm256_set1_epi32(x)
-#define LOAD(p)       _mm256_loadu_si256((const __m256i *)(const void *)(p))
-#define ADD_WORDS     _mm256_add_epi32
-#define STORE(p, w)   _mm256_storeu_si256((__m256i *)(void *)(p), (w))
-#define BF16_CHAINS   3
+#define SPREAD(x)    _mm256_set1_ps(x)
+#define FMA(a, b, c) _mm256_fmadd_ps((a), (b), (c))
+#define ADD(a, b)    _mm256_add_ps((a), (b))
+#define LOW_HALF(w)  _mm256_castsi256_ps(_mm256_slli_epi32((w), 16))
+#define HIGH_HALF(w) _mm256_castsi256_ps(_mm256_and_si256((w), _mm256_set1_epi32((int)0xFFFF0000u)))
+#define WORDS(x)     _mm256_set1_epi32(x)
+#define LOAD(p)      _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define ADD_WORDS    _mm256_add_epi32
+#define STORE(p, w)  _mm256_storeu_si256((__m256i *)(void *)(p), (w))
+#define BF16_CHAINS  3
 #else
-#define LANES_WIDE 1
+#define LANES_WIDE      1
 typedef float vector;
 typedef uint32_t words;
 static float as_float(uint32_t u) {
@@ -53,16 +53,16 @@ static float as_float(uint32_t u) {
     } v = {u};
     return v.f;
 }
-#define SPREAD(x)     (x)
-#define FMA(a, b, c)  __builtin_fmaf((a), (b), (c))
-#define ADD(a, b)     ((a) + (b))
-#define LOW_HALF(w)   as_float((w) << 16)
-#define HIGH_HALF(w)  as_float((w) & 0xFFFF0000u)
-#define WORDS(x)      ((uint32_t)(x))
-#define LOAD(p)       (*(const uint32_t *)(const void *)(p))
+#define SPREAD(x)       (x)
+#define FMA(a, b, c)    __builtin_fmaf((a), (b), (c))
+#define ADD(a, b)       ((a) + (b))
+#define LOW_HALF(w)     as_float((w) << 16)
+#define HIGH_HALF(w)    as_float((w)&0xFFFF0000u)
+#define WORDS(x)        ((uint32_t)(x))
+#define LOAD(p)         (*(const uint32_t *)(const void *)(p))
 #define ADD_WORDS(a, b) ((a) + (b))
-#define STORE(p, w)   (*(uint32_t *)(void *)(p) = (w))
-#define BF16_CHAINS   3
+#define STORE(p, w)     (*(uint32_t *)(void *)(p) = (w))
+#define BF16_CHAINS     3
 #endif
 
 #if defined(__AVX512F__)
@@ -87,13 +87,16 @@ static double f32_peak(int64_t n) {
     HIDE(a);
     HIDE(b);
     UNROLL
-    for (int i = 0; i < F32_CHAINS; i++) chain[i] = SPREAD((float)i);
+    for (int i = 0; i < F32_CHAINS; i++)
+        chain[i] = SPREAD((float)i);
     for (int64_t r = 0; r < n; r++) {
         UNROLL
-        for (int i = 0; i < F32_CHAINS; i++) chain[i] = FMA(chain[i], a, b);
+        for (int i = 0; i < F32_CHAINS; i++)
+            chain[i] = FMA(chain[i], a, b);
     }
     UNROLL
-    for (int i = 0; i < F32_CHAINS; i++) HIDE(chain[i]);
+    for (int i = 0; i < F32_CHAINS; i++)
+        HIDE(chain[i]);
     return 2.0 * LANES_WIDE * F32_CHAINS * (double)n;
 }
 
@@ -101,7 +104,8 @@ static double f32_peak(int64_t n) {
 static double bf16_peak(int64_t n) {
     vector total[BF16_CHAINS][2];
     UNROLL
-    for (int i = 0; i < BF16_CHAINS; i++) total[i][0] = total[i][1] = SPREAD((float)i);
+    for (int i = 0; i < BF16_CHAINS; i++)
+        total[i][0] = total[i][1] = SPREAD((float)i);
     words w[2] = {WORDS(0x3F003E00), WORDS(0x3E003F00)};
     for (int64_t r = 0; r < n; r++) {
         vector even[BF16_CHAINS][2], odd[BF16_CHAINS][2];
@@ -152,7 +156,8 @@ static uint32_t read_all(const void *data, size_t bytes) {
     const char *p = data;
     words sum[8];
     UNROLL
-    for (int i = 0; i < 8; i++) sum[i] = WORDS(0);
+    for (int i = 0; i < 8; i++)
+        sum[i] = WORDS(0);
     size_t step = 8 * sizeof(words);
     for (size_t at = 0; at + step <= bytes; at += step) {
         UNROLL
@@ -161,7 +166,8 @@ static uint32_t read_all(const void *data, size_t bytes) {
     }
     uint32_t out[16] = {0};
     UNROLL
-    for (int i = 1; i < 8; i++) sum[0] = ADD_WORDS(sum[0], sum[i]);
+    for (int i = 1; i < 8; i++)
+        sum[0] = ADD_WORDS(sum[0], sum[i]);
     STORE(out, sum[0]);
     return out[0];
 }

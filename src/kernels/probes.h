@@ -6,7 +6,7 @@
 #include "kernels/kernels_internal.h"
 
 typedef struct tier_probes {
-    double (*f32_peak)(int64_t n);  /* runs n rounds, returns the operations done */
+    double (*f32_peak)(int64_t n); /* runs n rounds, returns the operations done */
     double (*bf16_peak)(int64_t n);
     uint32_t (*read)(const void *data, size_t bytes);
 } tier_probes;

@@ -69,7 +69,9 @@ static void add_run(const range_job *j, int64_t first, int64_t n) {
 void vector_add(dtype t, int64_t n, const void *a, const void *b, void *y) {
     range_run(&(range_job){.t = t, .n = n, .a = a, .b = b, .y = y, .run = add_run}, 1);
 }
-void vector_accumulate(dtype t, int64_t n, const void *x, void *y) { vector_add(t, n, y, x, y); }
+void vector_accumulate(dtype t, int64_t n, const void *x, void *y) {
+    vector_add(t, n, y, x, y);
+}
 
 static void axpy_run(const range_job *j, int64_t first, int64_t n) {
     j->k->axpy(n, j->factor, element(j->a, first, j->size), element_mut(j->y, first, j->size));
@@ -95,7 +97,8 @@ void vector_to_bf16(int64_t n, const float *x, uint16_t *y) {
 static void from_bf16_run(const range_job *j, int64_t first, int64_t n) {
     const uint16_t *x = (const uint16_t *)j->a + first;
     float *y = (float *)j->y + first;
-    for (int64_t i = 0; i < n; i++) y[i] = bf16_to_f32(x[i]);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = bf16_to_f32(x[i]);
 }
 void vector_from_bf16(int64_t n, const uint16_t *x, float *y) {
     range_run(&(range_job){.t = DTYPE_F32, .n = n, .a = x, .y = y, .run = from_bf16_run}, 1);
@@ -113,11 +116,17 @@ static void squares_run(const range_job *j, int64_t group, int64_t unused) {
 }
 double vector_sum_squares(dtype t, int64_t n, const void *x) {
     double group[SQUARE_GROUPS] = {0};
-    range_run(&(range_job){.t = t, .n = SQUARE_GROUPS, .piece = 1, .columns = n, .a = x, .y = group,
+    range_run(&(range_job){.t = t,
+                           .n = SQUARE_GROUPS,
+                           .piece = 1,
+                           .columns = n,
+                           .a = x,
+                           .y = group,
                            .run = squares_run},
               1);
     for (int half = SQUARE_GROUPS / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) group[i] += group[i + half];
+        for (int i = 0; i < half; i++)
+            group[i] += group[i + half];
     return group[0];
 }
 
@@ -155,9 +164,19 @@ static void rmsnorm_chunk(void *context, int64_t chunk) {
 
 void rmsnorm(dtype t, int64_t rows, int64_t c, const void *x, int64_t ldx, const void *w,
              double eps, void *y, int64_t ldy, void *rstd) {
-    norm_job j = {.k = row_table(t), .t = t, .size = real_size(t), .rows = rows, .c = c,
-                  .piece = max_i64(1, PIECE / max_i64(1, c)), .ldx = ldx, .ldy = ldy, .x = x,
-                  .w = w, .eps = eps, .y = y, .rstd = rstd};
+    norm_job j = {.k = row_table(t),
+                  .t = t,
+                  .size = real_size(t),
+                  .rows = rows,
+                  .c = c,
+                  .piece = max_i64(1, PIECE / max_i64(1, c)),
+                  .ldx = ldx,
+                  .ldy = ldy,
+                  .x = x,
+                  .w = w,
+                  .eps = eps,
+                  .y = y,
+                  .rstd = rstd};
     pool_for(ceil_div(rows, j.piece), rmsnorm_chunk, &j);
 }
 
@@ -174,18 +193,29 @@ static void rmsnorm_dw_chunk(void *context, int64_t chunk) {
     const norm_job *j = context;
     int64_t first = chunk * COLUMN_PIECE, n = min_i64(COLUMN_PIECE, j->c - first);
     for (int64_t i = 0; i < j->rows; i++)
-        j->k->rmsnorm_dw(n, element(j->x, i * j->ldx + first, j->size),
-                         real_get(j->t, j->rstd_in, i),
-                         element(j->dy, i * j->lddy + first, j->size),
-                         element_mut(j->dw, first, j->size));
+        j->k->rmsnorm_dw(
+            n, element(j->x, i * j->ldx + first, j->size), real_get(j->t, j->rstd_in, i),
+            element(j->dy, i * j->lddy + first, j->size), element_mut(j->dw, first, j->size));
 }
 
-status rmsnorm_backward(dtype t, int64_t rows, int64_t c, const void *x, int64_t ldx,
-                        const void *w, const void *rstd, const void *dy, int64_t lddy, void *dx,
-                        int64_t lddx, void *dw) {
-    norm_job j = {.k = row_table(t), .t = t, .size = real_size(t), .rows = rows, .c = c,
-                  .piece = max_i64(1, PIECE / max_i64(1, c)), .ldx = ldx, .lddy = lddy,
-                  .lddx = lddx, .x = x, .w = w, .dy = dy, .rstd_in = rstd, .dx = dx, .dw = dw};
+status rmsnorm_backward(dtype t, int64_t rows, int64_t c, const void *x, int64_t ldx, const void *w,
+                        const void *rstd, const void *dy, int64_t lddy, void *dx, int64_t lddx,
+                        void *dw) {
+    norm_job j = {.k = row_table(t),
+                  .t = t,
+                  .size = real_size(t),
+                  .rows = rows,
+                  .c = c,
+                  .piece = max_i64(1, PIECE / max_i64(1, c)),
+                  .ldx = ldx,
+                  .lddy = lddy,
+                  .lddx = lddx,
+                  .x = x,
+                  .w = w,
+                  .dy = dy,
+                  .rstd_in = rstd,
+                  .dx = dx,
+                  .dw = dw};
     if (dx != NULL) pool_for(ceil_div(rows, j.piece), rmsnorm_dx_chunk, &j);
     if (dw != NULL) pool_for(ceil_div(c, COLUMN_PIECE), rmsnorm_dw_chunk, &j);
     return STATUS_OK;
@@ -211,9 +241,15 @@ static void swiglu_chunk(void *context, int64_t chunk) {
 
 void swiglu(dtype t, int64_t rows, int64_t f, const void *gate, const void *up, int64_t ld,
             void *y) {
-    swiglu_job j = {.k = row_table(t), .size = real_size(t), .rows = rows, .f = f,
-                    .piece = max_i64(1, PIECE / 4 / max_i64(1, f)), .ld = ld, .gate = gate,
-                    .up = up, .y = y};
+    swiglu_job j = {.k = row_table(t),
+                    .size = real_size(t),
+                    .rows = rows,
+                    .f = f,
+                    .piece = max_i64(1, PIECE / 4 / max_i64(1, f)),
+                    .ld = ld,
+                    .gate = gate,
+                    .up = up,
+                    .y = y};
     pool_for(ceil_div(rows, j.piece), swiglu_chunk, &j);
 }
 
@@ -222,17 +258,25 @@ static void swiglu_backward_chunk(void *context, int64_t chunk) {
     int64_t end = min_i64(j->rows, (chunk + 1) * j->piece);
     for (int64_t i = chunk * j->piece; i < end; i++)
         j->k->swiglu_backward(j->f, element(j->gate, i * j->ld, j->size),
-                              element(j->up, i * j->ld, j->size),
-                              element(j->dy, i * j->f, j->size),
+                              element(j->up, i * j->ld, j->size), element(j->dy, i * j->f, j->size),
                               element_mut(j->dgate, i * j->ldd, j->size),
                               element_mut(j->dup, i * j->ldd, j->size));
 }
 
 void swiglu_backward(dtype t, int64_t rows, int64_t f, const void *gate, const void *up, int64_t ld,
                      const void *dy, void *dgate, void *dup, int64_t ldd) {
-    swiglu_job j = {.k = row_table(t), .size = real_size(t), .rows = rows, .f = f,
-                    .piece = max_i64(1, PIECE / 4 / max_i64(1, f)), .ld = ld, .ldd = ldd,
-                    .gate = gate, .up = up, .dy = dy, .dgate = dgate, .dup = dup};
+    swiglu_job j = {.k = row_table(t),
+                    .size = real_size(t),
+                    .rows = rows,
+                    .f = f,
+                    .piece = max_i64(1, PIECE / 4 / max_i64(1, f)),
+                    .ld = ld,
+                    .ldd = ldd,
+                    .gate = gate,
+                    .up = up,
+                    .dy = dy,
+                    .dgate = dgate,
+                    .dup = dup};
     pool_for(ceil_div(rows, j.piece), swiglu_backward_chunk, &j);
 }
 
@@ -268,11 +312,19 @@ static void rope_chunk(void *context, int64_t chunk) {
 
 void rope(dtype t, int64_t rows, int n_head, int64_t head_stride, int r, bool interleaved,
           bool inverse, const int32_t *positions, const void *table, void *x, int64_t ldx) {
-    rope_job j = {.k = row_table(t), .size = real_size(t), .rows = rows,
+    rope_job j = {.k = row_table(t),
+                  .size = real_size(t),
+                  .rows = rows,
                   .piece = max_i64(1, PIECE / max_i64(1, (int64_t)n_head * r)),
-                  .head_stride = head_stride, .ldx = ldx, .n_head = n_head, .r = r,
-                  .interleaved = interleaved, .inverse = inverse, .positions = positions,
-                  .table = table, .x = x};
+                  .head_stride = head_stride,
+                  .ldx = ldx,
+                  .n_head = n_head,
+                  .r = r,
+                  .interleaved = interleaved,
+                  .inverse = inverse,
+                  .positions = positions,
+                  .table = table,
+                  .x = x};
     pool_for(ceil_div(rows, j.piece), rope_chunk, &j);
 }
 
@@ -294,11 +346,11 @@ static void gather_run(const range_job *j, int64_t first, int64_t n) {
         memcpy(element_mut(j->y, i * j->columns, j->size),
                element(j->a, j->ids[i] * j->columns, j->size), bytes);
 }
-void gather_rows(dtype t, int64_t rows, int64_t c, const void *table, const int32_t *ids,
-                 void *y) {
-    range_run(&(range_job){.t = t, .n = rows, .columns = c, .a = table, .ids = ids, .y = y,
-                           .run = gather_run},
-              c);
+void gather_rows(dtype t, int64_t rows, int64_t c, const void *table, const int32_t *ids, void *y) {
+    range_run(
+        &(range_job){
+            .t = t, .n = rows, .columns = c, .a = table, .ids = ids, .y = y, .run = gather_run},
+        c);
 }
 
 static void scatter_run(const range_job *j, int64_t first, int64_t n) {
@@ -309,8 +361,15 @@ static void scatter_run(const range_job *j, int64_t first, int64_t n) {
 }
 void scatter_rows(dtype t, int64_t rows, int64_t c, const int32_t *ids, const void *dy,
                   void *dtable) {
-    range_run(&(range_job){.t = t, .n = c, .piece = COLUMN_PIECE, .columns = c, .lda = rows,
-                           .a = dy, .ids = ids, .y = dtable, .run = scatter_run},
+    range_run(&(range_job){.t = t,
+                           .n = c,
+                           .piece = COLUMN_PIECE,
+                           .columns = c,
+                           .lda = rows,
+                           .a = dy,
+                           .ids = ids,
+                           .y = dtable,
+                           .run = scatter_run},
               1);
 }
 
@@ -338,8 +397,15 @@ static void cross_entropy_run(const range_job *j, int64_t first, int64_t n) {
 }
 void cross_entropy(dtype t, int64_t rows, int64_t v, void *logits, int64_t ld,
                    const int32_t *target, double dscale, double *loss) {
-    range_run(&(range_job){.t = t, .n = rows, .columns = v, .y = logits, .ldy = ld, .ids = target,
-                           .factor = dscale, .z = loss, .run = cross_entropy_run},
+    range_run(&(range_job){.t = t,
+                           .n = rows,
+                           .columns = v,
+                           .y = logits,
+                           .ldy = ld,
+                           .ids = target,
+                           .factor = dscale,
+                           .z = loss,
+                           .run = cross_entropy_run},
               4 * v);
 }
 

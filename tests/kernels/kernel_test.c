@@ -23,14 +23,23 @@ void *random_array(dtype t, int64_t n, uint64_t seed) {
     return p;
 }
 
-double get(dtype t, const void *array, int64_t i) { return real_get(t, array, i); }
-void set(dtype t, void *array, int64_t i, double value) { real_set(t, array, i, value); }
-size_t bytes_of(dtype t, int64_t n) { return (size_t)n * (t == DTYPE_F64 ? 8 : 4); }
-bool same(const void *a, const void *b, size_t bytes) { return memcmp(a, b, bytes) == 0; }
+double get(dtype t, const void *array, int64_t i) {
+    return real_get(t, array, i);
+}
+void set(dtype t, void *array, int64_t i, double value) {
+    real_set(t, array, i, value);
+}
+size_t bytes_of(dtype t, int64_t n) {
+    return (size_t)n * (t == DTYPE_F64 ? 8 : 4);
+}
+bool same(const void *a, const void *b, size_t bytes) {
+    return memcmp(a, b, bytes) == 0;
+}
 
 double *as_double(dtype t, const void *array, int64_t n) {
     double *p = zero_array(DTYPE_F64, n);
-    for (int64_t i = 0; i < n; i++) p[i] = get(t, array, i);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = get(t, array, i);
     return p;
 }
 
@@ -56,12 +65,13 @@ void use_threads(int n) {
 }
 
 const char *tier_label(int tier) {
-    return tier == TIER_COUNT ? "amx stand-in" : tier_name((cpu_tier)tier);
+    if (tier == TIER_COUNT) return "amx stand-in beside portable";
+    return tier > TIER_COUNT ? "amx stand-in beside the best tier" : tier_name((cpu_tier)tier);
 }
 
-static bool use_standin(void) {
+static bool use_standin(cpu_tier beside) {
     static tier_kernels table;
-    if (kernels_init("portable") != STATUS_OK) return false;
+    if (kernels_init(tier_name(beside)) != STATUS_OK) return false;
     table = *kernels_table();
     product_kernels on_tiles = product_amx_standin;
     on_tiles.pack_strip = table.bf16.pack_strip;
@@ -72,10 +82,15 @@ static bool use_standin(void) {
 
 bool use_tier(int tier) {
     use_threads(pool_threads());
-    if (tier == TIER_COUNT) return use_standin();
+    if (tier >= TIER_COUNT)
+        return use_standin(tier == TIER_COUNT ? TIER_PORTABLE : kernels_best_tier());
     if ((int)kernels_best_tier() < tier) return false;
     return kernels_init(tier_name((cpu_tier)tier)) == STATUS_OK;
 }
 
-void amx_standin_clear(void) { atomic_store(&amx_standin_faults, 0); }
-int64_t amx_standin_fault_count(void) { return atomic_load(&amx_standin_faults); }
+void amx_standin_clear(void) {
+    atomic_store(&amx_standin_faults, 0);
+}
+int64_t amx_standin_fault_count(void) {
+    return atomic_load(&amx_standin_faults);
+}

@@ -7,8 +7,8 @@
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
 
-#include <math.h>
 #include "test.h"
+#include <math.h>
 
 /* Heap array of n floats (or doubles), uniform in [-1, 1), or zeros; ends the program when there is
  * no memory. Free with mem_free. */
@@ -23,11 +23,11 @@ bool same(const void *a, const void *b, size_t bytes); /* memcmp */
 double distance(dtype ta, const void *a, dtype tb, const void *b, int64_t n);
 int random_int(uint64_t seed, int low, int high); /* inclusive */
 
-/* Switches to tier `tier`; false if this CPU lacks it. Number TIER_COUNT is AMX on the scalar
- * stand-in of the tile instructions (AVX-512 or portable beside it). */
+/* Switches to tier `tier`; false if this CPU lacks it. Numbers TIER_COUNT and TIER_COUNT + 1 are AMX
+ * on the scalar stand-in of the tile instructions, beside portable and beside the best tier. */
 bool use_tier(int tier);
 const char *tier_label(int tier);
-#define TIERS (TIER_COUNT + 1)
+#define TIERS (TIER_COUNT + 2)
 void amx_standin_clear(void);
 int64_t amx_standin_fault_count(void);
 /* Pool of n threads (also flushes denormals in this thread). */

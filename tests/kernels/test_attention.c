@@ -45,7 +45,8 @@ static problem problem_new(dtype t, uint64_t seed) {
     p.ldo = p.n_head * p.v + 1;
     p.q = random_array(t, p.rows * p.ldq, seed + 11);
     p.k = random_array(t, p.n_keys * p.ldk, seed + 12);
-    p.values = p.joint ? (char *)p.k + bytes_of(t, p.qk) : random_array(t, p.n_keys * p.ldv, seed + 13);
+    p.values =
+        p.joint ? (char *)p.k + bytes_of(t, p.qk) : random_array(t, p.n_keys * p.ldv, seed + 13);
     p.s = random_array(t, p.n_keys * p.lds, seed + 14);
     p.out = zero_array(t, p.rows * p.ldo);
     p.lse = zero_array(t, p.rows * p.n_head);
@@ -73,14 +74,30 @@ static void problem_free(problem *p) {
 }
 
 static attention_call call_of(const problem *p) {
-    return (attention_call){
-        .t = p->t, .n_head = p->n_head, .n_kv_head = p->n_kv_head, .qk_dim = p->qk,
-        .shared_dim = p->shared, .v_dim = p->v, .scale = 1.0 / sqrt(p->qk + p->shared),
-        .rows = p->rows, .position = p->position, .first = p->first, .q = p->q, .ldq = p->ldq,
-        .k_block = p->k_block, .shared_block = p->s_block, .v_block = p->v_block, .ldk = p->ldk,
-        .lds = p->lds, .ldv = p->ldv, .n_keys = p->n_keys,
-        .k_head_stride = p->joint ? p->k_stride : 0, .v_head_stride = p->joint ? p->v_stride : 0,
-        .out = p->out, .ldo = p->ldo, .lse = p->lse};
+    return (attention_call){.t = p->t,
+                            .n_head = p->n_head,
+                            .n_kv_head = p->n_kv_head,
+                            .qk_dim = p->qk,
+                            .shared_dim = p->shared,
+                            .v_dim = p->v,
+                            .scale = 1.0 / sqrt(p->qk + p->shared),
+                            .rows = p->rows,
+                            .position = p->position,
+                            .first = p->first,
+                            .q = p->q,
+                            .ldq = p->ldq,
+                            .k_block = p->k_block,
+                            .shared_block = p->s_block,
+                            .v_block = p->v_block,
+                            .ldk = p->ldk,
+                            .lds = p->lds,
+                            .ldv = p->ldv,
+                            .n_keys = p->n_keys,
+                            .k_head_stride = p->joint ? p->k_stride : 0,
+                            .v_head_stride = p->joint ? p->v_stride : 0,
+                            .out = p->out,
+                            .ldo = p->ldo,
+                            .lse = p->lse};
 }
 
 static const char *describe(const problem *p) {
@@ -196,7 +213,8 @@ TEST(attention_chunked_prompts_are_exact) {
             CHECK(same(p.out, want, bytes_of(p.t, p.rows * p.ldo)), "chunks of %d: %s",
                   (int)chunk[c], describe(&p));
             CHECK(same(p.lse, (char *)want + bytes_of(p.t, p.rows * p.ldo),
-                       bytes_of(p.t, p.rows * p.n_head)), "lse, chunks of %d", (int)chunk[c]);
+                       bytes_of(p.t, p.rows * p.n_head)),
+                  "lse, chunks of %d", (int)chunk[c]);
         }
         mem_free(want);
         problem_free(&p);
@@ -234,7 +252,9 @@ typedef struct gradients {
 } gradients;
 
 static gradients gradients_new(const problem *p, uint64_t seed) {
-    gradients g = {.nq = p->rows * p->ldq, .nk = p->n_keys * p->ldk, .ns = p->n_keys * p->lds,
+    gradients g = {.nq = p->rows * p->ldq,
+                   .nk = p->n_keys * p->ldk,
+                   .ns = p->n_keys * p->lds,
                    .nv = p->joint ? 0 : p->n_keys * p->ldv};
     g.dq = zero_array(p->t, g.nq);
     g.dk = zero_array(p->t, g.nk);
@@ -252,9 +272,16 @@ static void gradients_free(const problem *p, gradients *g) {
 }
 
 static attention_gradient gradient_of(const problem *p, const gradients *g) {
-    return (attention_gradient){.dout = g->dout, .lddo = p->ldo, .dq = g->dq, .lddq = p->ldq,
-                                .dk = g->dk, .dshared = g->ds, .dv = g->dv, .lddk = p->ldk,
-                                .ldds = p->lds, .lddv = p->ldv,
+    return (attention_gradient){.dout = g->dout,
+                                .lddo = p->ldo,
+                                .dq = g->dq,
+                                .lddq = p->ldq,
+                                .dk = g->dk,
+                                .dshared = g->ds,
+                                .dv = g->dv,
+                                .lddk = p->ldk,
+                                .ldds = p->lds,
+                                .lddv = p->ldv,
                                 .dk_head_stride = p->joint ? p->k_stride : 0,
                                 .dv_head_stride = p->joint ? p->v_stride : 0};
 }
@@ -284,10 +311,13 @@ static void check_direction(problem *p, const char *name, double *x, const doubl
     static const double at[4] = {-2, -1, 1, 2}, weight[4] = {1, -8, 8, -1};
     double *u = random_array(DTYPE_F64, n, 99), *start = as_double(DTYPE_F64, x, n);
     double length = 0, want = 0, got = 0, h = 1e-3;
-    for (int64_t i = 0; i < n; i++) length += u[i] * u[i];
-    for (int64_t i = 0; i < n; i++) want += dx[i] * (u[i] /= sqrt(length));
+    for (int64_t i = 0; i < n; i++)
+        length += u[i] * u[i];
+    for (int64_t i = 0; i < n; i++)
+        want += dx[i] * (u[i] /= sqrt(length));
     for (int k = 0; k < 4; k++) {
-        for (int64_t i = 0; i < n; i++) x[i] = start[i] + at[k] * h * u[i];
+        for (int64_t i = 0; i < n; i++)
+            x[i] = start[i] + at[k] * h * u[i];
         got += weight[k] * loss_at(p, dout);
     }
     got /= 12 * h;

@@ -12,9 +12,15 @@ typedef struct product {
     int64_t lda, ldb, ldc;
 } product;
 
-static dtype real_of(gemm_type type) { return type == GEMM_F64 ? DTYPE_F64 : DTYPE_F32; }
-static int64_t a_count(const product *p) { return (p->a_across ? p->k : p->m) * p->lda; }
-static int64_t b_count(const product *p) { return (p->b_across ? p->n : p->k) * p->ldb; }
+static dtype real_of(gemm_type type) {
+    return type == GEMM_F64 ? DTYPE_F64 : DTYPE_F32;
+}
+static int64_t a_count(const product *p) {
+    return (p->a_across ? p->k : p->m) * p->lda;
+}
+static int64_t b_count(const product *p) {
+    return (p->b_across ? p->n : p->k) * p->ldb;
+}
 
 static void product_fill(product *p, uint64_t seed) {
     dtype t = real_of(p->type);
@@ -32,10 +38,18 @@ static void product_free(product *p) {
 }
 
 static gemm_call call_of(const product *p, packed_matrix *packed, void *c) {
-    gemm_call call = {.type = p->type, .m = p->m, .n = p->n, .k = p->k, .a = p->a,
-                      .a_stride_m = p->a_across ? 1 : p->lda, .a_stride_k = p->a_across ? p->lda : 1,
-                      .b_raw = p->b, .b_stride_n = p->b_across ? p->ldb : 1,
-                      .b_stride_k = p->b_across ? 1 : p->ldb, .c = c, .ldc = p->ldc,
+    gemm_call call = {.type = p->type,
+                      .m = p->m,
+                      .n = p->n,
+                      .k = p->k,
+                      .a = p->a,
+                      .a_stride_m = p->a_across ? 1 : p->lda,
+                      .a_stride_k = p->a_across ? p->lda : 1,
+                      .b_raw = p->b,
+                      .b_stride_n = p->b_across ? p->ldb : 1,
+                      .b_stride_k = p->b_across ? 1 : p->ldb,
+                      .c = c,
+                      .ldc = p->ldc,
                       .accumulate = p->accumulate};
     if (!p->packed) return call;
     *packed = (packed_matrix){.type = p->type, .n = p->n, .k = p->k};
@@ -76,13 +90,17 @@ static double exact(const product *p, int64_t m, int64_t n, double *magnitude) {
 }
 
 static product random_product(uint64_t seed) {
-    static const int sizes[] = {1, 2, 3, 7, 8, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 130, 200};
+    static const int sizes[] = {1,  2,  3,  7,  8,  13, 15, 16,  17,
+                                31, 32, 33, 63, 64, 65, 97, 130, 200};
     int n = (int)(sizeof sizes / sizeof sizes[0]);
-    product p = {.type = (gemm_type)random_int(seed, 0, 2), .m = sizes[random_int(seed + 1, 0, n - 1)],
+    product p = {.type = (gemm_type)random_int(seed, 0, 2),
+                 .m = sizes[random_int(seed + 1, 0, n - 1)],
                  .n = sizes[random_int(seed + 2, 0, n - 1)],
                  .k = sizes[random_int(seed + 3, 0, n - 1)],
-                 .a_across = random_int(seed + 4, 0, 1), .b_across = random_int(seed + 5, 0, 1),
-                 .packed = random_int(seed + 6, 0, 1), .accumulate = random_int(seed + 7, 0, 1),
+                 .a_across = random_int(seed + 4, 0, 1),
+                 .b_across = random_int(seed + 5, 0, 1),
+                 .packed = random_int(seed + 6, 0, 1),
+                 .accumulate = random_int(seed + 7, 0, 1),
                  .pad = random_int(seed + 8, 0, 1) * 5};
     if (seed % 7 == 0) p.k += 1024; /* more than one phase and k block */
     product_fill(&p, seed);
@@ -106,7 +124,8 @@ TEST(gemm_portable_against_f64) {
             int64_t m = random_int(seed * 64 + (uint64_t)i, 0, (int)p.m - 1);
             int64_t n = random_int(seed * 65 + (uint64_t)i, 0, (int)p.n - 1);
             double magnitude, want = exact(&p, m, n, &magnitude);
-            double error = fabs(get(real_of(p.type), c, m * p.ldc + n) - want) / (magnitude + 1e-30);
+            double error =
+                fabs(get(real_of(p.type), c, m * p.ldc + n) - want) / (magnitude + 1e-30);
             if (!(error <= worst)) worst = error;
         }
         double bound = p.type == GEMM_F64 ? 0x1p-50 : 0x1p-22;
@@ -127,8 +146,8 @@ TEST(gemm_tiers_equal_portable) {
             if (!use_tier(tier)) continue;
             tiers++;
             void *got = product_run(&p);
-            CHECK(same(got, want, bytes_of(real_of(p.type), p.m * p.ldc)), "%s %s", tier_label(tier),
-                  describe(&p));
+            CHECK(same(got, want, bytes_of(real_of(p.type), p.m * p.ldc)), "%s %s",
+                  tier_label(tier), describe(&p));
             mem_free(got);
         }
         mem_free(want);
@@ -201,7 +220,8 @@ TEST(gemm_bits_do_not_depend_on_threads) {
         }
         size_t bytes = bytes_of(real_of(p.type), p.m * p.ldc);
         CHECK(same(c[0], c[1], bytes) && same(c[0], c[2], bytes), "%s", describe(&p));
-        for (int i = 0; i < 3; i++) mem_free(c[i]);
+        for (int i = 0; i < 3; i++)
+            mem_free(c[i]);
         product_free(&p);
     }
     use_threads(2);
@@ -239,8 +259,16 @@ TEST(gemm_grouped_equals_one_by_one) {
 TEST(gemm_without_k_clears_or_keeps) {
     use_threads(1);
     float c[6] = {1, 2, 3, 4, 5, 6}, unused = 0;
-    gemm_call call = {.type = GEMM_F32, .m = 2, .n = 2, .a = &unused, .a_stride_k = 1,
-                      .b_raw = &unused, .b_stride_n = 1, .c = c, .ldc = 3, .accumulate = true};
+    gemm_call call = {.type = GEMM_F32,
+                      .m = 2,
+                      .n = 2,
+                      .a = &unused,
+                      .a_stride_k = 1,
+                      .b_raw = &unused,
+                      .b_stride_n = 1,
+                      .c = c,
+                      .ldc = 3,
+                      .accumulate = true};
     REQUIRE_OK(gemm(&call));
     CHECK(c[0] == 1 && c[4] == 5, "kept");
     call.accumulate = false;

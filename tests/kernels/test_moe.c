@@ -18,7 +18,8 @@ TEST(router_random_against_sorting) {
     enum { E = 37, K = 6, ROWS = 200 };
     float *score = random_array(DTYPE_F32, ROWS * E, 3), *bias = random_array(DTYPE_F32, E, 4);
     int32_t ids[ROWS * K];
-    for (int i = 0; i < ROWS * E; i += 3) score[i] = floorf(score[i] * 4) / 4; /* ties */
+    for (int i = 0; i < ROWS * E; i += 3)
+        score[i] = floorf(score[i] * 4) / 4; /* ties */
     router_top_k(DTYPE_F32, ROWS, E, K, 1, 1, score, bias, ids);
     for (int row = 0; row < ROWS; row++) {
         for (int i = 0; i < K; i++) {
@@ -58,7 +59,8 @@ TEST(router_survives_nan) {
     float score[5] = {NAN, NAN, 0.1f, NAN, -INFINITY};
     int32_t ids[5];
     router_top_k(DTYPE_F32, 1, 5, 5, 1, 1, score, NULL, ids);
-    for (int i = 0; i < 5; i++) CHECK(ids[i] == i, "id %d is %d", i, ids[i]);
+    for (int i = 0; i < 5; i++)
+        CHECK(ids[i] == i, "id %d is %d", i, ids[i]);
 }
 
 /* A routed batch with its sort. */
@@ -71,7 +73,8 @@ typedef struct routed {
 static void routed_fill(routed *r) {
     for (int row = 0; row < ROWS; row++) {
         int32_t e = random_int(900 + (uint64_t)row, 0, 1); /* expert 5 stays empty */
-        for (int i = 0; i < K; i++, e += 1 + (e == 4)) r->ids[row * K + i] = i == 2 ? 6 : e;
+        for (int i = 0; i < K; i++, e += 1 + (e == 4))
+            r->ids[row * K + i] = i == 2 ? 6 : e;
     }
     moe_sort(ROWS, K, EXPERTS, r->ids, r->offset, r->source, r->place);
 }
@@ -94,7 +97,8 @@ TEST(moe_sort_is_stable_and_padded) {
         }
     }
     int placed = 0;
-    for (int64_t p = 0; p < r.offset[EXPERTS]; p++) placed += r.source[p] >= 0;
+    for (int64_t p = 0; p < r.offset[EXPERTS]; p++)
+        placed += r.source[p] >= 0;
     CHECK(placed == ROWS * K, "%d placed", placed);
 }
 
@@ -112,8 +116,8 @@ static void *moe_run(dtype t, const routed *r, int64_t *n) {
     struct {
         void *data;
         int64_t n;
-    } parts[] = {{e, places * C}, {y, ROWS * C}, {de, places * C}, {dweight, ROWS * K},
-                 {dx, ROWS * C}};
+    } parts[] = {
+        {e, places * C}, {y, ROWS * C}, {de, places * C}, {dweight, ROWS * K}, {dx, ROWS * C}};
     *n = 2 * places * C + 2 * ROWS * C + ROWS * K;
     char *all = zero_array(t, *n);
     for (int i = 0; i < 5; i++) {
@@ -135,7 +139,8 @@ TEST(moe_rows_against_plain_loops) {
     int64_t n, places = r.offset[EXPERTS];
     double *all = moe_run(DTYPE_F64, &r, &n), *e = all, *y = e + places * C, *de = y + ROWS * C;
     double *dweight = de + places * C, *dx = dweight + ROWS * K;
-    double *x = random_array(DTYPE_F64, ROWS * C, 1), *weight = random_array(DTYPE_F64, ROWS * K, 2);
+    double *x = random_array(DTYPE_F64, ROWS * C, 1),
+           *weight = random_array(DTYPE_F64, ROWS * K, 2);
     double *dy = random_array(DTYPE_F64, ROWS * C, 3), *y0 = random_array(DTYPE_F64, ROWS * C, 4);
     double *dx0 = random_array(DTYPE_F64, ROWS * C, 5);
     double *dw0 = random_array(DTYPE_F64, ROWS * K, 6), worst = 0;
@@ -157,7 +162,8 @@ TEST(moe_rows_against_plain_loops) {
         }
         for (int i = row * K; i < (row + 1) * K; i++) {
             double d = dw0[i];
-            for (int c = 0; c < C; c++) d += dy[row * C + c] * x[row * C + c];
+            for (int c = 0; c < C; c++)
+                d += dy[row * C + c] * x[row * C + c];
             worst = fmax(worst, fabs(d - dweight[i]));
         }
     }

@@ -54,7 +54,8 @@ static void case_vectors(output *o, int64_t rows, int64_t c, uint64_t seed) {
 static void case_rmsnorm(output *o, int64_t rows, int64_t c, uint64_t seed) {
     int64_t ld = c + 3;
     void *x = random_array(o->t, rows * ld, seed), *w = random_array(o->t, c, seed + 1);
-    void *dy = random_array(o->t, rows * ld, seed + 2), *dx = random_array(o->t, rows * ld, seed + 3);
+    void *dy = random_array(o->t, rows * ld, seed + 2),
+         *dx = random_array(o->t, rows * ld, seed + 3);
     void *dw = random_array(o->t, c, seed + 4), *y = zero_array(o->t, rows * c);
     void *rstd = zero_array(o->t, rows);
     rmsnorm(o->t, rows, c, x, ld, w, 1e-6, y, c, rstd);
@@ -90,7 +91,8 @@ static void case_rope(output *o, int64_t rows, int64_t c, uint64_t seed) {
     void *table = zero_array(o->t, 50 * r);
     rope_table(o->t, 50, r, 10000.0, table);
     int32_t *positions = zero_array(DTYPE_F32, rows);
-    for (int64_t i = 0; i < rows; i++) positions[i] = random_int(seed + (uint64_t)i, 0, 49);
+    for (int64_t i = 0; i < rows; i++)
+        positions[i] = random_int(seed + (uint64_t)i, 0, 49);
     for (int variant = 0; variant < 4; variant++) {
         void *x = random_array(o->t, rows * c, seed);
         rope(o->t, rows, heads, r, r, variant & 1, variant & 2, positions, table, x, c);
@@ -102,12 +104,14 @@ static void case_rope(output *o, int64_t rows, int64_t c, uint64_t seed) {
 
 static void case_softmax(output *o, int64_t rows, int64_t c, uint64_t seed) {
     int64_t ld = c + 2;
-    void *x = random_array(o->t, rows * ld, seed), *logits = random_array(o->t, rows * ld, seed + 1);
+    void *x = random_array(o->t, rows * ld, seed),
+         *logits = random_array(o->t, rows * ld, seed + 1);
     vector_scale(o->t, rows * ld, 20.0, x);
     vector_scale(o->t, rows * ld, 8.0, logits);
     int32_t *target = zero_array(DTYPE_F32, rows);
     double *loss = zero_array(DTYPE_F64, rows);
-    for (int64_t i = 0; i < rows; i++) target[i] = i % 5 == 4 ? -1 : (int32_t)(i * 7 % c);
+    for (int64_t i = 0; i < rows; i++)
+        target[i] = i % 5 == 4 ? -1 : (int32_t)(i * 7 % c);
     softmax_rows(o->t, rows, c, x, ld);
     emit_free(o, x, rows * ld);
     for (int pass = 0; pass < 2; pass++) { /* loss alone, then with gradient */
@@ -127,7 +131,8 @@ static void case_tables(output *o, int64_t rows, int64_t c, uint64_t seed) {
     void *table = random_array(o->t, 9 * c, seed), *dy = random_array(o->t, rows * c, seed + 1);
     void *y = zero_array(o->t, rows * c);
     int32_t *ids = zero_array(DTYPE_F32, rows);
-    for (int64_t i = 0; i < rows; i++) ids[i] = random_int(seed + 31 * (uint64_t)i, 0, 8);
+    for (int64_t i = 0; i < rows; i++)
+        ids[i] = random_int(seed + 31 * (uint64_t)i, 0, 8);
     gather_rows(o->t, rows, c, table, ids, y);
     scatter_rows(o->t, rows, c, ids, dy, table);
     emit_free(o, y, rows * c);
@@ -141,9 +146,8 @@ static const struct {
     case_fn *run;
     double tolerance; /* f32 against f64, relative to 1 + |value| */
 } cases[] = {
-    {"vectors", case_vectors, 1e-6},   {"rmsnorm", case_rmsnorm, 2e-4},
-    {"swiglu", case_swiglu, 2e-6},     {"rope", case_rope, 1e-6},
-    {"softmax", case_softmax, 3e-6},   {"tables", case_tables, 1e-5},
+    {"vectors", case_vectors, 1e-6}, {"rmsnorm", case_rmsnorm, 2e-4}, {"swiglu", case_swiglu, 2e-6},
+    {"rope", case_rope, 1e-6},       {"softmax", case_softmax, 3e-6}, {"tables", case_tables, 1e-5},
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
@@ -236,7 +240,8 @@ TEST(softmax_takes_infinities) {
     for (int tier = 0; tier <= (int)kernels_best_tier(); tier++) {
         use_tier(tier);
         float x[20] = {0};
-        for (int i = 0; i < 20; i++) x[i] = i % 2 ? -INFINITY : 1.0f;
+        for (int i = 0; i < 20; i++)
+            x[i] = i % 2 ? -INFINITY : 1.0f;
         softmax_rows(DTYPE_F32, 1, 20, x, 20);
         CHECK(x[1] == 0.0f && fabsf(x[2] - 0.1f) < 1e-7f, "%g %g", (double)x[1], (double)x[2]);
         x[3] = NAN;
@@ -264,10 +269,12 @@ TEST(bf16_conversion_equals_scalar) {
         use_tier(tier);
         vector_to_bf16(N, x, y);
         int wrong = 0;
-        for (int i = 0; i < N; i++) wrong += y[i] != f32_to_bf16(x[i]);
+        for (int i = 0; i < N; i++)
+            wrong += y[i] != f32_to_bf16(x[i]);
         CHECK(wrong == 0, "%s: %d differ", tier_label(tier), wrong);
         vector_from_bf16(N, y, back);
-        for (int i = 5; i < N; i++) wrong += fabsf(back[i] - x[i]) > 0x1p-8f * fabsf(x[i]);
+        for (int i = 5; i < N; i++)
+            wrong += fabsf(back[i] - x[i]) > 0x1p-8f * fabsf(x[i]);
         CHECK(wrong == 0, "%s: %d not within half a unit", tier_label(tier), wrong);
     }
     mem_free(x);
@@ -302,7 +309,8 @@ TEST(sum_squares_is_accurate) {
     for (int64_t n = 1; n < 3000000; n = n * 5 + 1) {
         float *x = random_array(DTYPE_F32, n, 8);
         double want = 0;
-        for (int64_t i = 0; i < n; i++) want += (double)x[i] * (double)x[i];
+        for (int64_t i = 0; i < n; i++)
+            want += (double)x[i] * (double)x[i];
         double got = vector_sum_squares(DTYPE_F32, n, x);
         CHECK(fabs(got - want) <= 1e-11 * want, "n %d: %.17g %.17g", (int)n, got, want);
         mem_free(x);
@@ -326,7 +334,8 @@ TEST(rope_inverse_and_relative) {
             rope(DTYPE_F64, 1, 1, R, R, interleaved, false, &qp, table, x, R);
             rope(DTYPE_F64, 1, 1, R, R, interleaved, false, &kp, table, y, R);
             dots[shift] = 0;
-            for (int i = 0; i < R; i++) dots[shift] += x[i] * y[i];
+            for (int i = 0; i < R; i++)
+                dots[shift] += x[i] * y[i];
             memcpy(at, x, sizeof at);
             rope(DTYPE_F64, 1, 1, R, R, interleaved, true, &qp, table, at, R);
             CHECK(distance(DTYPE_F64, at, DTYPE_F64, q, R) < 1e-14, "inverse");
@@ -343,8 +352,8 @@ TEST(rope_pairs) {
     int32_t one = 1;
     rope_table(DTYPE_F64, 2, 4, 100.0, table); /* frequencies 1, 0.1 */
     rope(DTYPE_F64, 1, 1, 4, 4, true, false, &one, table, x, 4);
-    double want[4] = {cos(1.0) - 2 * sin(1.0), sin(1.0) + 2 * cos(1.0),
-                      3 * cos(0.1) - 4 * sin(0.1), 3 * sin(0.1) + 4 * cos(0.1)};
+    double want[4] = {cos(1.0) - 2 * sin(1.0), sin(1.0) + 2 * cos(1.0), 3 * cos(0.1) - 4 * sin(0.1),
+                      3 * sin(0.1) + 4 * cos(0.1)};
     CHECK(distance(DTYPE_F64, x, DTYPE_F64, want, 4) < 1e-15, "interleaved");
     double z[4] = {1, 2, 3, 4};
     rope(DTYPE_F64, 1, 1, 4, 4, false, false, &one, table, z, 4);
@@ -376,12 +385,14 @@ TEST(rmsnorm_dw_does_not_depend_on_micro_batches) {
 
 /* Directional derivative of <dy, f(x)> by a four-point stencil against the backward. */
 typedef double loss_fn(const double *x, const double *dy, int64_t n);
-static double stencil(loss_fn *loss, const double *x, const double *u, const double *dy, int64_t n) {
+static double stencil(loss_fn *loss, const double *x, const double *u, const double *dy,
+                      int64_t n) {
     static const double at[4] = {-2, -1, 1, 2}, weight[4] = {1, -8, 8, -1};
     double h = 1e-3, sum = 0;
     double *moved = zero_array(DTYPE_F64, n);
     for (int p = 0; p < 4; p++) {
-        for (int64_t i = 0; i < n; i++) moved[i] = x[i] + at[p] * h * u[i];
+        for (int64_t i = 0; i < n; i++)
+            moved[i] = x[i] + at[p] * h * u[i];
         sum += weight[p] * loss(moved, dy, n);
     }
     mem_free(moved);
@@ -393,13 +404,15 @@ static double gw[GC];
 static double norm_loss(const double *x, const double *dy, int64_t n) {
     double y[GR * GC], sum = 0;
     rmsnorm(DTYPE_F64, GR, GC, x, GC, gw, 1e-6, y, GC, NULL);
-    for (int64_t i = 0; i < n; i++) sum += y[i] * dy[i];
+    for (int64_t i = 0; i < n; i++)
+        sum += y[i] * dy[i];
     return sum;
 }
 static double swiglu_loss(const double *x, const double *dy, int64_t n) {
     double y[GR * GC], sum = 0;
     swiglu(DTYPE_F64, GR, GC, x, x + GC, 2 * GC, y);
-    for (int64_t i = 0; i < n / 2; i++) sum += y[i] * dy[i];
+    for (int64_t i = 0; i < n / 2; i++)
+        sum += y[i] * dy[i];
     return sum;
 }
 static double entropy_loss(const double *x, const double *dy, int64_t n) {
@@ -408,16 +421,20 @@ static double entropy_loss(const double *x, const double *dy, int64_t n) {
     (void)dy;
     memcpy(copy, x, (size_t)n * sizeof *x);
     cross_entropy(DTYPE_F64, GR, GC, copy, GC, target, 0, loss);
-    for (int i = 0; i < GR; i++) sum += loss[i];
+    for (int i = 0; i < GR; i++)
+        sum += loss[i];
     return sum;
 }
 
 static void check_gradient(const char *name, loss_fn *loss, const double *x, const double *dy,
                            const double *dx, int64_t n) {
     double *u = random_array(DTYPE_F64, n, 12), length = 0, want = 0;
-    for (int64_t i = 0; i < n; i++) length += u[i] * u[i];
-    for (int64_t i = 0; i < n; i++) u[i] /= sqrt(length);
-    for (int64_t i = 0; i < n; i++) want += dx[i] * u[i];
+    for (int64_t i = 0; i < n; i++)
+        length += u[i] * u[i];
+    for (int64_t i = 0; i < n; i++)
+        u[i] /= sqrt(length);
+    for (int64_t i = 0; i < n; i++)
+        want += dx[i] * u[i];
     double got = stencil(loss, x, u, dy, n);
     CHECK(fabs(got - want) <= 1e-9 * fabs(want) + 1e-10, "%s: %.12g %.12g", name, got, want);
     mem_free(u);
@@ -457,11 +474,17 @@ TEST(adamw_follows_its_formula) {
                            zero_array(DTYPE_F32, N)};
         memcpy(state[0], start, N * sizeof(float));
         double w[8], m[8] = {0}, v[8] = {0};
-        for (int i = 0; i < 8; i++) w[i] = (double)start[i * 5000];
+        for (int i = 0; i < 8; i++)
+            w[i] = (double)start[i * 5000];
         for (int step = 1; step <= 5; step++) {
-            adamw_step s = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8,
-                            .weight_decay = 0.1, .correction1 = 1 - pow(0.9, step),
-                            .correction2 = 1 - pow(0.95, step), .grad_scale = 0.5};
+            adamw_step s = {.lr = 1e-2,
+                            .beta1 = 0.9,
+                            .beta2 = 0.95,
+                            .eps = 1e-8,
+                            .weight_decay = 0.1,
+                            .correction1 = 1 - pow(0.9, step),
+                            .correction2 = 1 - pow(0.95, step),
+                            .grad_scale = 0.5};
             adamw(N, &s, grad, state[0], state[1], state[2]);
             for (int i = 0; i < 8; i++) {
                 double g = 0.5 * (double)grad[i * 5000];
@@ -483,7 +506,8 @@ TEST(adamw_follows_its_formula) {
             if (tier > 0) mem_free(state[i]);
         }
     }
-    for (int i = 0; i < 3; i++) mem_free(first[i]);
+    for (int i = 0; i < 3; i++)
+        mem_free(first[i]);
     mem_free(grad);
     mem_free(start);
 }
