@@ -110,7 +110,7 @@ static status write_chunks(const encode_job *job, shard_writer *w) {
     return STATUS_OK;
 }
 
-static status run_job(encode_job *job, progress *bar) {
+static status run_job(encode_job *job) {
     const encode_range *r = job->range;
     job->n_chunks = cut_chunks(r, NULL);
     job->n_slots = pool_threads();
@@ -121,15 +121,7 @@ static status run_job(encode_job *job, progress *bar) {
     cut_chunks(r, job->chunks);
     pool_for(job->n_chunks, encode_chunk, job);
     TRY(interrupt_status("tokenizing", "run the same command again: finished shards are kept"));
-    TRY(job_failure_result(&job->failed));
-    if (bar != NULL) {
-        double bytes = 0;
-        for (int64_t i = r->from; i < r->to; i++)
-            bytes += (double)(r->plan->pieces[r->split][i].end - r->plan->pieces[r->split][i].begin);
-        double done = bar->done + bytes / 1e6; /* lines left out are in it, not in the total */
-        progress_show(bar, done < bar->total ? done : bar->total, NULL);
-    }
-    return STATUS_OK;
+    return job_failure_result(&job->failed);
 }
 
 static void free_job(encode_job *job) {
@@ -144,13 +136,13 @@ static void free_job(encode_job *job) {
     mem_free(job->taken);
 }
 
-status shard_encode(const encode_range *r, const tokenizer *t, const char *path, progress *bar,
+status shard_encode(const encode_range *r, const tokenizer *t, const char *path,
                     shard_entry *entry) {
     encode_job job = {.range = r, .tokenizer = t, .failed = JOB_FAILURE_NONE};
     boundary_tokens(t, &job.bos, &job.eos);
     shard_facts facts = {tokenizer_vocab_size(t), job.bos, job.eos, tokenizer_fingerprint(t)};
     shard_writer *w = NULL;
-    status s = run_job(&job, bar);
+    status s = run_job(&job);
     if (s == STATUS_OK) s = shard_begin(&w, path, &facts);
     if (s == STATUS_OK) s = write_chunks(&job, w);
     free_job(&job);

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/progress.h"
 #include "data/dataset.h"
 
 #include <errno.h>
@@ -124,6 +125,14 @@ static const dataset_shard *find_entry(const tokenizing *k, const char *file) {
     return NULL;
 }
 
+static void advance(tokenizing *k, const encode_range *r) {
+    double bytes = 0;
+    for (int64_t i = r->from; i < r->to; i++)
+        bytes += (double)(k->plan.pieces[r->split][i].end - k->plan.pieces[r->split][i].begin);
+    double done = k->bar.done + bytes / 1e6; /* lines left out are in it, not in the total */
+    if (!k->o->quiet) progress_show(&k->bar, done < k->bar.total ? done : k->bar.total, NULL);
+}
+
 static status make_shard(tokenizing *k, const encode_range *r, int number) {
     dataset_shard one = {.split = r->split};
     snprintf(one.file, sizeof one.file, "%s-%05d.shard", split_name(r->split), number);
@@ -135,7 +144,8 @@ static status make_shard(tokenizing *k, const encode_range *r, int number) {
     if (keep)
         one = *old;
     else
-        TRY(shard_encode(r, k->tokenizer, path, k->o->quiet ? NULL : &k->bar, &one.entry));
+        TRY(shard_encode(r, k->tokenizer, path, &one.entry));
+    advance(k, r);
     k->out->shards++;
     k->out->shards_kept += keep;
     k->out->tokens[r->split] += one.entry.n_tokens;

@@ -2,7 +2,6 @@
 #ifndef FATHOM_DATA_TOKENIZE_H
 #define FATHOM_DATA_TOKENIZE_H
 
-#include "base/progress.h"
 #include "data/split.h"
 #include "tokens/tokens.h"
 
@@ -17,14 +16,13 @@ status vocabulary_get(const tokenize_options *o, const dataset *d, const split_p
 /* Ids put around each document; a tokenizer with one boundary token has it on both sides. */
 void boundary_tokens(const tokenizer *t, int32_t *bos, int32_t *eos);
 
-/* Encodes pieces [from, to) of a split into the shard `path`, in parallel. `bar` (may be NULL)
- * advances by megabytes of text. */
+/* Encodes pieces [from, to) of a split into the shard `path`, in parallel. */
 typedef struct encode_range {
     const split_plan *plan;
     split_id split;
     int64_t from, to;
 } encode_range;
-status shard_encode(const encode_range *r, const tokenizer *t, const char *path, progress *bar,
+status shard_encode(const encode_range *r, const tokenizer *t, const char *path,
                     shard_entry *entry) MUST_CHECK;
 
 #endif
