@@ -15,17 +15,19 @@
 #include <immintrin.h>
 #include <string.h>
 
+/* clang-format off: the order of these includes matters */
 #define REAL_BITS 32
-#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
+#include "kernels/products.inc"
 static const row_kernels rows_f32 = ROW_KERNELS;
 #define REAL_BITS 64
-#include "kernels/products.inc"
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
+#include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
+/* clang-format on */
 
 #define INLINE    static inline __attribute__((always_inline))
 #define F32_ROWS  6

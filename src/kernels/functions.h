@@ -2,8 +2,8 @@
  *
  * exp: n = round(x / ln 2) by adding and subtracting 1.5 * 2^23; r = x - n ln 2 with ln 2 split in
  * two; exp(r) by a polynomial of degree 6 whose coefficients interpolate (exp(r) - 1 - r) / r^2 at
- * the Chebyshev nodes of [-ln 2 / 2, ln 2 / 2] (error 1.0e-8 before rounding); 2^n from its exponent
- * bits. Branch-free, so that a loop around it vectorises.
+ * the Chebyshev nodes of [-ln 2 / 2, ln 2 / 2] (error 1.0e-8 before rounding); 2^n from its
+ * exponent bits. Branch-free, so that a loop around it vectorises.
  * log: only a few per row, so it is computed in f64 without fma and rounded once: the same bits
  * everywhere, which the C library does not promise.
  * All functions are static: a shared inline could be linked from a tier this CPU lacks.

@@ -95,8 +95,8 @@ typedef struct attention_call {
      * only rows below n_keys are read. */
     const void *const *k_block, *const *shared_block, *const *v_block;
     int64_t ldk, lds, ldv, n_keys;
-    /* Elements from one KV head to the next inside a row of k and v; 0 = dense (qk_dim, v_dim). MLA's
-     * kv_b output holds [n | v] per head, so both are qk_dim + v_dim there. */
+    /* Elements from one KV head to the next inside a row of k and v; 0 = dense (qk_dim, v_dim).
+     * MLA's kv_b output holds [n | v] per head, so both are qk_dim + v_dim there. */
     int64_t k_head_stride, v_head_stride;
     void *out; /* [rows, n_head, v_dim], leading dimension ldo */
     int64_t ldo;

@@ -90,8 +90,8 @@ typedef struct tier_kernels {
     product_kernels f32, f64, bf16;
     void (*to_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*round_bf16)(int64_t n, const float *x, float *y); /* rounded, kept as float */
-    /* to[row * stride + k] = bf16 of src[k * stride_k + row]; rows, k <= BF16_GROUP. May write zeros
-     * up to k = BF16_GROUP. */
+    /* to[row * stride + k] = bf16 of src[k * stride_k + row]; rows, k <= BF16_GROUP. May write
+     * zeros up to k = BF16_GROUP. */
     void (*transpose_bf16)(int rows, int k, const float *src, int64_t stride_k, uint16_t *to,
                            int64_t stride);
     void (*adamw)(int64_t n, const adamw_step *s, const float *grad, float *w, float *m, float *v);

@@ -23,8 +23,8 @@ bool same(const void *a, const void *b, size_t bytes); /* memcmp */
 double distance(dtype ta, const void *a, dtype tb, const void *b, int64_t n);
 int random_int(uint64_t seed, int low, int high); /* inclusive */
 
-/* Switches to tier `tier`; false if this CPU lacks it. Numbers TIER_COUNT and TIER_COUNT + 1 are AMX
- * on the scalar stand-in of the tile instructions, beside portable and beside the best tier. */
+/* Switches to tier `tier`; false if this CPU lacks it. Numbers TIER_COUNT and TIER_COUNT + 1 are
+ * AMX on the scalar stand-in of the tile instructions, beside portable and beside the best tier. */
 bool use_tier(int tier);
 const char *tier_label(int tier);
 #define TIERS (TIER_COUNT + 2)
