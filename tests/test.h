@@ -35,14 +35,14 @@ const char *test_folder(void);
 
 #define TEST(name)                                                                                 \
     static void test_##name(void);                                                                 \
-    __attribute__((constructor)) static void register_##name(void) {                              \
+    __attribute__((constructor)) static void register_##name(void) {                               \
         test_register(#name, test_##name);                                                         \
     }                                                                                              \
     static void test_##name(void)
 
 #define CHECK(condition, ...)                                                                      \
     do {                                                                                           \
-        if (!(condition)) test_fail(__FILE__, __LINE__, #condition, __VA_ARGS__);              \
+        if (!(condition)) test_fail(__FILE__, __LINE__, #condition, __VA_ARGS__);                  \
     } while (0)
 #define REQUIRE(condition, ...)                                                                    \
     do {                                                                                           \

@@ -19,6 +19,8 @@ static inline bool int64_add(int64_t *out, int64_t a, int64_t b) {
     return !__builtin_add_overflow(a, b, out);
 }
 /* Rounds up to a multiple of `unit`, a power of two. */
-static inline size_t size_round_up(size_t n, size_t unit) { return (n + unit - 1) & ~(unit - 1); }
+static inline size_t size_round_up(size_t n, size_t unit) {
+    return (n + unit - 1) & ~(unit - 1);
+}
 
 #endif

@@ -97,7 +97,8 @@ status sha256_file(const char *path, sha256_hex *out) {
     sha256_state *state;
     TRY(sha256_new(&state));
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    status result = file < 0 ? error_errno(errno, text("open %s", path), path) : add_file(state, file, path);
+    status result =
+        file < 0 ? error_errno(errno, text("open %s", path), path) : add_file(state, file, path);
     if (file >= 0) close(file);
     if (result == STATUS_OK) return sha256_end(state, out);
     sha256_free(state);

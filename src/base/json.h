@@ -19,11 +19,17 @@ char *json_line(const json_t *value);
 /* The same over several lines, indented by 2. */
 char *json_page(const json_t *value);
 
-status json_get_int(const json_t *object, const char *key, int64_t *out, const char *where) MUST_CHECK;
-status json_get_real(const json_t *object, const char *key, double *out, const char *where) MUST_CHECK;
-status json_get_bool(const json_t *object, const char *key, bool *out, const char *where) MUST_CHECK;
-status json_get_string(const json_t *object, const char *key, const char **out, const char *where) MUST_CHECK;
-status json_get_object(const json_t *object, const char *key, json_t **out, const char *where) MUST_CHECK;
-status json_get_array(const json_t *object, const char *key, json_t **out, const char *where) MUST_CHECK;
+status json_get_int(const json_t *object, const char *key, int64_t *out,
+                    const char *where) MUST_CHECK;
+status json_get_real(const json_t *object, const char *key, double *out,
+                     const char *where) MUST_CHECK;
+status json_get_bool(const json_t *object, const char *key, bool *out,
+                     const char *where) MUST_CHECK;
+status json_get_string(const json_t *object, const char *key, const char **out,
+                       const char *where) MUST_CHECK;
+status json_get_object(const json_t *object, const char *key, json_t **out,
+                       const char *where) MUST_CHECK;
+status json_get_array(const json_t *object, const char *key, json_t **out,
+                      const char *where) MUST_CHECK;
 
 #endif

@@ -21,8 +21,12 @@ void mem_fail_at(int64_t n) {
     atomic_store(&failed, false);
     atomic_store(&fail_countdown, n);
 }
-bool mem_failed(void) { return atomic_load(&failed); }
-int64_t mem_live_blocks(void) { return atomic_load(&live_blocks); }
+bool mem_failed(void) {
+    return atomic_load(&failed);
+}
+int64_t mem_live_blocks(void) {
+    return atomic_load(&live_blocks);
+}
 
 static bool inject_failure(void) {
     int64_t n = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
@@ -51,7 +55,9 @@ void *mem_alloc(size_t bytes) {
     return counted(inject_failure() ? NULL : malloc(bytes > 0 ? bytes : 1), bytes);
 }
 
-void *mem_alloc_uninjected(size_t bytes) { return counted(malloc(bytes > 0 ? bytes : 1), bytes); }
+void *mem_alloc_uninjected(size_t bytes) {
+    return counted(malloc(bytes > 0 ? bytes : 1), bytes);
+}
 
 void *mem_zalloc(size_t count, size_t size) {
     size_t bytes;
@@ -83,7 +89,9 @@ char *mem_strndup(const char *bytes, size_t n) {
     return copy;
 }
 
-char *mem_strdup(const char *string) { return mem_strndup(string, SIZE_MAX - 1); }
+char *mem_strdup(const char *string) {
+    return mem_strndup(string, SIZE_MAX - 1);
+}
 
 void mem_free(void *block) {
     if (block == NULL) return;
@@ -123,7 +131,8 @@ void arena_clear(arena *a) {
 void *arena_alloc(arena *a, size_t bytes) {
     size_t need = bytes <= SIZE_MAX - ALIGNMENT ? size_round_up(bytes, ALIGNMENT) : SIZE_MAX;
     if (need > a->limit - a->used || inject_failure()) {
-        report_no_memory(bytes, text("arena %s: %zu of %zu bytes used", a->name, a->used, a->limit));
+        report_no_memory(bytes,
+                         text("arena %s: %zu of %zu bytes used", a->name, a->used, a->limit));
         return NULL;
     }
     void *block = a->base + a->used;

@@ -33,10 +33,10 @@ bool mem_failed(void);
 int64_t mem_live_blocks(void);
 
 typedef struct arena {
-    char *base;      /* start of the reservation, NULL = not initialised */
-    size_t used;     /* bytes handed out */
-    size_t limit;    /* bytes reserved */
-    size_t peak;     /* largest `used` so far */
+    char *base;       /* start of the reservation, NULL = not initialised */
+    size_t used;      /* bytes handed out */
+    size_t limit;     /* bytes reserved */
+    size_t peak;      /* largest `used` so far */
     const char *name; /* for the message when it is full */
 } arena;
 
@@ -47,8 +47,12 @@ void arena_clear(arena *a); /* unmaps; accepts a zeroed arena */
 void *arena_alloc(arena *a, size_t bytes);
 void *arena_zalloc(arena *a, size_t bytes);
 char *arena_strdup(arena *a, const char *string);
-static inline size_t arena_mark(const arena *a) { return a->used; }
-static inline void arena_reset(arena *a, size_t mark) { a->used = mark; }
+static inline size_t arena_mark(const arena *a) {
+    return a->used;
+}
+static inline void arena_reset(arena *a, size_t mark) {
+    a->used = mark;
+}
 /* Gives touched pages above `used` back to the system. */
 void arena_trim(arena *a);
 

@@ -99,7 +99,8 @@ static void *helper_run(void *unused) {
     while (!atomic_load(&pool.stopping)) {
         int64_t until = now_ns() + SPIN_NS;
         while (!work_available() && now_ns() < until)
-            for (int i = 0; i < 16; i++) cpu_pause();
+            for (int i = 0; i < 16; i++)
+                cpu_pause();
         if (!work_available()) {
             uint32_t sequence = atomic_load(&pool.wake_sequence);
             atomic_fetch_add(&pool.sleepers, 1);
@@ -120,7 +121,8 @@ static void wake_helpers(void) {
 
 void pool_for(int64_t n_chunks, pool_fn *fn, void *context) {
     if (inside || pool.threads == 1 || n_chunks <= 1 || n_chunks > UINT32_MAX) {
-        for (int64_t i = 0; i < n_chunks; i++) fn(context, i);
+        for (int64_t i = 0; i < n_chunks; i++)
+            fn(context, i);
         return;
     }
     inside = true;
@@ -187,13 +189,16 @@ void pool_stop(void) {
     atomic_store(&pool.stopping, true);
     atomic_fetch_add(&pool.wake_sequence, 1);
     futex_wake_all(&pool.wake_sequence);
-    for (int i = 1; i < pool.threads; i++) pthread_join(pool.helper[i], NULL);
+    for (int i = 1; i < pool.threads; i++)
+        pthread_join(pool.helper[i], NULL);
     pool.threads = 1;
     atomic_store(&pool.stopping, false);
     if (!inside) arena_clear(&scratch);
 }
 
-int pool_threads(void) { return pool.threads; }
+int pool_threads(void) {
+    return pool.threads;
+}
 
 arena *pool_scratch(void) {
     if (scratch.base == NULL && arena_init(&scratch, "scratch", (size_t)1 << 30) != STATUS_OK)

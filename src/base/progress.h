@@ -9,7 +9,11 @@
 #include <stdint.h>
 
 typedef enum progress_mode {
-    PROGRESS_AUTO, PROGRESS_BAR, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE
+    PROGRESS_AUTO,
+    PROGRESS_BAR,
+    PROGRESS_PLAIN,
+    PROGRESS_JSON,
+    PROGRESS_NONE
 } progress_mode;
 void progress_set_mode(progress_mode mode);
 

@@ -33,7 +33,9 @@ uint64_t rng_u64(rng r, uint64_t index) {
     return (uint64_t)out[1] << 32 | out[0];
 }
 
-double rng_uniform(rng r, uint64_t index) { return (double)(rng_u64(r, index) >> 11) * 0x1p-53; }
+double rng_uniform(rng r, uint64_t index) {
+    return (double)(rng_u64(r, index) >> 11) * 0x1p-53;
+}
 
 double rng_normal(rng r, uint64_t index) {
     uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), r.counter[0], r.counter[1]};
@@ -50,7 +52,8 @@ uint64_t rng_below(rng r, uint64_t index, uint64_t bound) {
 
 uint64_t rng_permute(rng r, uint64_t i, uint64_t n) {
     unsigned half = 1;
-    while (half < 32 && (uint64_t)1 << (2 * half) < n) half++;
+    while (half < 32 && (uint64_t)1 << (2 * half) < n)
+        half++;
     uint64_t mask = ((uint64_t)1 << half) - 1;
     do { /* walk the cycle until the value is inside [0, n) */
         uint64_t left = i >> half, right = i & mask;

@@ -39,7 +39,7 @@ typedef enum status {
     STATUS_INTERNAL,    /* our mistake */
 } status;
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
 typedef enum error_id {

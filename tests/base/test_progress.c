@@ -9,6 +9,8 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TEST(words_for_numbers) {
@@ -128,4 +130,44 @@ TEST(clock_stamps) {
     CHECK(strlen(stamp) == 20 && stamp[10] == 'T' && stamp[19] == 'Z', "%s", stamp);
     double before = clock_seconds();
     CHECK(clock_seconds() >= before, "time went back");
+}
+
+/* In a child: what the program knows after these signals; 0 = as it should be. */
+static int after_signals(const int *signals, error_id expected) {
+    interrupt_install();
+    if (interrupted() || interrupt_status("waiting", "go on") != STATUS_OK) return 2;
+    for (; *signals != 0; signals++)
+        raise(*signals);
+    if (!interrupted() || interrupt_status("waiting", "go on") != STATUS_CANCELLED) return 3;
+    const error_report *r = error_last();
+    return r->id == expected && strcmp(r->where, "waiting") == 0 && strcmp(r->fix, "go on") == 0
+               ? 0
+               : 4;
+}
+
+TEST(signals_ask_for_a_stop) {
+    static const struct {
+        int signals[4];
+        error_id id;
+        int code; /* of the child */
+    } cases[] = {
+        {{SIGINT, 0}, F_INTERRUPTED, 0},
+        {{SIGTERM, 0}, F_STOPPED, 0},
+        {{SIGTERM, SIGTERM, 0}, F_STOPPED, 0},
+        {{SIGINT, SIGINT, 0}, F_NONE, 130}, /* the second one ends the process at once */
+        {{SIGXFSZ, SIGINT, 0}, F_INTERRUPTED, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0) {
+            int null = open("/dev/null", O_WRONLY);
+            dup2(null, STDERR_FILENO);
+            _exit(after_signals(cases[i].signals, cases[i].id));
+        }
+        int how = 0;
+        REQUIRE(child > 0 && waitpid(child, &how, 0) == child, "fork");
+        CHECK(WIFEXITED(how) && WEXITSTATUS(how) == cases[i].code, "case %zu: %d", i, how);
+    }
+    CHECK(error_exit_code(F_INTERRUPTED) == 130 && error_exit_code(F_STOPPED) == 75, "exit codes");
 }
