@@ -38,7 +38,8 @@ static status grow_slots(piece_table *p) {
     uint32_t mask = (uint32_t)(size - 1);
     for (size_t i = 0; i < p->n; i++) {
         uint32_t at = (uint32_t)p->entries[i].hash & mask;
-        while (slots[at] != 0) at = (at + 1) & mask;
+        while (slots[at] != 0)
+            at = (at + 1) & mask;
         slots[at] = (uint32_t)i + 1;
     }
     mem_free(p->slots);
@@ -94,7 +95,7 @@ struct piece_counter {
     piece_table chunk[WAVE];
     const text_span *documents;
     struct chunk_range {
-        size_t document, from; /* starts here */
+        size_t document, from;   /* starts here */
         size_t end_document, to; /* ends behind byte `to` of this document */
     } range[WAVE];
     int n_chunks;
@@ -104,7 +105,8 @@ struct piece_counter {
 /* Where to cut a piece that is too long: the last character border up to PIECE_MOST. */
 static size_t cut_long(const uint8_t *piece) {
     size_t n = PIECE_MOST;
-    while (n > PIECE_MOST - 4 && (piece[n] & 0xC0) == 0x80) n--;
+    while (n > PIECE_MOST - 4 && (piece[n] & 0xC0) == 0x80)
+        n--;
     return (piece[n] & 0xC0) == 0x80 ? PIECE_MOST : n;
 }
 
@@ -168,10 +170,13 @@ static status worker_failed(status s) {
 
 static status count_wave(piece_counter *c) {
     pool_for(c->n_chunks, count_chunk, c);
-    for (int i = 0; i < c->n_chunks; i++) TRY(worker_failed(c->chunk_status[i]));
+    for (int i = 0; i < c->n_chunks; i++)
+        TRY(worker_failed(c->chunk_status[i]));
     pool_for(PIECE_PARTS, add_part, c);
-    for (int i = 0; i < PIECE_PARTS; i++) TRY(worker_failed(c->part_status[i]));
-    for (int i = 0; i < c->n_chunks; i++) piece_table_empty(&c->chunk[i]);
+    for (int i = 0; i < PIECE_PARTS; i++)
+        TRY(worker_failed(c->part_status[i]));
+    for (int i = 0; i < c->n_chunks; i++)
+        piece_table_empty(&c->chunk[i]);
     c->n_chunks = 0;
     return STATUS_OK;
 }
@@ -208,8 +213,10 @@ status piece_counter_new(piece_counter **out, pretokenizer kind) {
 
 void piece_counter_free(piece_counter *c) {
     if (c == NULL) return;
-    for (int i = 0; i < PIECE_PARTS; i++) piece_table_clear(&c->parts[i]);
-    for (int i = 0; i < WAVE; i++) piece_table_clear(&c->chunk[i]);
+    for (int i = 0; i < PIECE_PARTS; i++)
+        piece_table_clear(&c->parts[i]);
+    for (int i = 0; i < WAVE; i++)
+        piece_table_clear(&c->chunk[i]);
     mem_free(c);
 }
 

@@ -1,4 +1,4 @@
-/* bpe_internal.h - the table of unique pieces that counting fills and learning reads (tokens only). */
+/* bpe_internal.h - the table of unique pieces: counting fills it, learning reads it (tokens only). */
 #ifndef FATHOM_BPE_INTERNAL_H
 #define FATHOM_BPE_INTERNAL_H
 
@@ -30,7 +30,9 @@ void piece_table_clear(piece_table *p);
 
 /* Pieces fall into parts by their hash, so that parts can be merged at the same time. */
 #define PIECE_PARTS 16
-static inline unsigned piece_part(uint64_t hash) { return (unsigned)(hash >> 60); }
+static inline unsigned piece_part(uint64_t hash) {
+    return (unsigned)(hash >> 60);
+}
 
 typedef struct piece_counter piece_counter;
 status piece_counter_new(piece_counter **out, pretokenizer kind) MUST_CHECK;

@@ -30,16 +30,27 @@
 
 #include <inttypes.h>
 
-#define FENCE -1 /* between pieces */
-#define INNER -2 /* inside a symbol of several bytes */
+#define FENCE       -1 /* between pieces */
+#define INNER       -2 /* inside a symbol of several bytes */
 #define LEAST_COUNT 2
 
 const char *const bpe_default_added[BPE_DEFAULT_ADDED] = {
-    "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>",
-    "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>",
-    "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>",
-    "<｜tool▁call▁end｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>",
-    "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>", "<｜tool▁sep｜>",
+    "<｜begin▁of▁sentence｜>",
+    "<｜end▁of▁sentence｜>",
+    "<｜▁pad▁｜>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    "<think>",
+    "</think>",
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁calls▁end｜>",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁call▁end｜>",
+    "<｜tool▁outputs▁begin｜>",
+    "<｜tool▁outputs▁end｜>",
+    "<｜tool▁output▁begin｜>",
+    "<｜tool▁output▁end｜>",
+    "<｜tool▁sep｜>",
 };
 
 typedef struct pair_record {
@@ -354,7 +365,8 @@ static void fill_lists(bpe_trainer *b, const uint32_t *at, uint32_t n, int32_t z
 }
 
 static void forget_side(side *s) {
-    for (int32_t i = 0; i < s->n; i++) s->of[s->touched[i]] = (neighbour){0};
+    for (int32_t i = 0; i < s->n; i++)
+        s->of[s->touched[i]] = (neighbour){0};
     s->n = 0;
 }
 
@@ -454,11 +466,10 @@ static status make_tokenizer(const bpe_trainer *b, tokenizer **out) {
 static status check_options(const bpe_options *o) {
     int64_t least = 256 + (int64_t)o->n_added;
     if (o->vocab_size < least || o->vocab_size > TOKENS_MOST)
-        return FAIL(F_BAD_VALUE, text("vocabulary size %d", o->vocab_size),
-                    "training a vocabulary",
-                    text("it must be from %" PRId64 " (bytes and added tokens) to %d", least,
-                         TOKENS_MOST),
-                    "choose for example 8192");
+        return FAIL(
+            F_BAD_VALUE, text("vocabulary size %d", o->vocab_size), "training a vocabulary",
+            text("it must be from %" PRId64 " (bytes and added tokens) to %d", least, TOKENS_MOST),
+            "choose for example 8192");
     for (int i = 0; i < o->n_added; i++)
         if (o->added[i][0] == 0 || strlen(o->added[i]) > PIECE_MOST ||
             utf8_valid(o->added[i], strlen(o->added[i])) < strlen(o->added[i]))
@@ -494,12 +505,13 @@ status bpe_trainer_new(bpe_trainer **out, const bpe_options *o) {
 
 void bpe_trainer_free(bpe_trainer *b) {
     if (b == NULL) return;
-    for (int32_t i = 0; b->added != NULL && i < b->n_added; i++) mem_free(b->added[i]);
-    void *const blocks[] = {b->added,        b->symbol,        b->length,     b->word,
-                            b->word_count,   b->pairs,         b->pair_slots, b->heap,
-                            b->left.of,      b->left.touched,  b->right.of,   b->right.touched,
-                            b->merges,       b->blob,          b->offset};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) mem_free(blocks[i]);
+    for (int32_t i = 0; b->added != NULL && i < b->n_added; i++)
+        mem_free(b->added[i]);
+    void *const blocks[] = {b->added,    b->symbol,        b->length, b->word,    b->word_count,
+                            b->pairs,    b->pair_slots,    b->heap,   b->left.of, b->left.touched,
+                            b->right.of, b->right.touched, b->merges, b->blob,    b->offset};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        mem_free(blocks[i]);
     arena_clear(&b->lists);
     piece_table_clear(&b->spelled);
     piece_counter_free(b->counter);
@@ -508,11 +520,14 @@ void bpe_trainer_free(bpe_trainer *b) {
 
 status bpe_trainer_add(bpe_trainer *b, const text_span *documents, size_t n) {
     TRY(piece_counter_add(b->counter, documents, n));
-    for (size_t i = 0; i < n; i++) b->bytes += (int64_t)documents[i].n;
+    for (size_t i = 0; i < n; i++)
+        b->bytes += (int64_t)documents[i].n;
     return STATUS_OK;
 }
 
-int64_t bpe_trainer_bytes(const bpe_trainer *b) { return b->bytes; }
+int64_t bpe_trainer_bytes(const bpe_trainer *b) {
+    return b->bytes;
+}
 
 int64_t bpe_trainer_pieces(const bpe_trainer *b) {
     int64_t n = 0;

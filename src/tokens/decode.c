@@ -68,7 +68,7 @@ static size_t broken_part(const uint8_t *p, size_t n, bool *open) {
     return have;
 }
 
-/* Writes n bytes as UTF-8 to `out`; an open end is kept in s->held if `hold`. Returns the length. */
+/* Writes n bytes as UTF-8 to `out` and returns the length; with `hold` an open end goes to s->held. */
 static size_t write_text(token_stream *s, const uint8_t *bytes, size_t n, bool hold, char *out) {
     size_t used = 0;
     s->n_held = 0;

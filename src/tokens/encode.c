@@ -17,7 +17,7 @@
 #define ENDS        512
 
 typedef struct cache_entry {
-    uint64_t low, high; /* the piece, zero padded; its length is the last byte */
+    uint64_t low, high;     /* the piece, zero padded; its length is the last byte */
     int32_t ids[CACHE_IDS]; /* -1 behind the last */
 } cache_entry;
 
@@ -74,7 +74,8 @@ static inline uint64_t load_padded(const uint8_t *p, size_t n, size_t left) {
         memcpy(&word, p, 8);
         return n >= 8 ? word : word & (((uint64_t)1 << 8 * n) - 1);
     }
-    for (size_t i = 0; i < n; i++) word |= (uint64_t)p[i] << 8 * i;
+    for (size_t i = 0; i < n; i++)
+        word |= (uint64_t)p[i] << 8 * i;
     return word;
 }
 

@@ -6,12 +6,12 @@
  * How. Pieces are short: up to SHORT_MOST bytes the keys rank << 6 | position lie in an array, and
  * each step takes the least of all, which is the leftmost pair of lowest rank, and looks up two new
  * ranks. A scan of 16 vectors beats any cleverness, but is quadratic, so longer pieces (a megabyte
- * of one letter is a fair input) use a linked list of symbols and a heap of (rank, position). A heap
- * entry is stale when its pair is no longer the one at its position; it is then skipped.
- * O(n log n), and the same result, since (rank, position) is the order of both.
+ * of one letter is a fair input) use a linked list of symbols and a heap of (rank, position). An
+ * entry is stale when its pair is no longer the one at its position; it is then skipped. O(n log n),
+ * and the same result, since (rank, position) is the order of both.
  *
  * Most pairs that are asked for have no merge; a filter of one bit per hash (tokens_internal.h)
- * answers for seven in eight of them from the nearer caches, and pairs of single bytes have a table.
+ * answers for most of them from the nearer caches, and pairs of single bytes have a table.
  */
 #include "base/checked.h"
 #include "tokens/tokens_internal.h"
@@ -35,7 +35,8 @@ static inline keys4 keys_min(keys4 a, keys4 b) {
 /* Least of keys[0 .. n4), in vectors. */
 static inline int32_t least_key(const keys4 *keys, size_t n4) {
     keys4 least = keys[0];
-    for (size_t i = 1; i < n4; i++) least = keys_min(least, keys[i]);
+    for (size_t i = 1; i < n4; i++)
+        least = keys_min(least, keys[i]);
     int32_t low = least[0] < least[1] ? least[0] : least[1];
     int32_t high = least[2] < least[3] ? least[2] : least[3];
     return low < high ? low : high;
@@ -55,13 +56,15 @@ static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, in
     int32_t ids[SHORT_MOST], results[SHORT_MOST]; /* results: of the pair whose key stands there */
     uint64_t alive = n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
     size_t n4 = (n + 3) / 4;
-    for (unsigned i = 0; i < n; i++) ids[i] = t->byte_id[piece[i]];
+    for (unsigned i = 0; i < n; i++)
+        ids[i] = t->byte_id[piece[i]];
     for (unsigned i = 0; i + 1 < n; i++) {
         uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
         keys.one[i] = make_key(rank, i);
         results[i] = rank == NO_RANK ? -1 : t->merges[rank].result;
     }
-    for (size_t i = n - 1; i < 4 * n4; i++) keys.one[i] = NO_KEY;
+    for (size_t i = n - 1; i < 4 * n4; i++)
+        keys.one[i] = NO_KEY;
     for (int32_t least; (least = least_key(keys.four, n4)) != NO_KEY;) {
         unsigned at = (unsigned)least & 63;
         ids[at] = results[at];
@@ -78,7 +81,8 @@ static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, in
         keys.one[prior] = make_key(pair_rank(t, ids[prior], ids[at], &results[prior]), prior);
     }
     size_t count = 0;
-    for (; alive != 0; alive &= alive - 1) out[count++] = ids[__builtin_ctzll(alive)];
+    for (; alive != 0; alive &= alive - 1)
+        out[count++] = ids[__builtin_ctzll(alive)];
     return count;
 }
 
@@ -86,8 +90,8 @@ static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, in
 typedef struct long_piece {
     uint64_t *heap; /* rank << 32 | position, least first */
     size_t n_heap;
-    int32_t *ids;             /* -1: swallowed by the symbol before */
-    uint32_t *next, *before;  /* n and UINT32_MAX at the ends */
+    int32_t *ids;            /* -1: swallowed by the symbol before */
+    uint32_t *next, *before; /* n and UINT32_MAX at the ends */
     uint32_t n;
 } long_piece;
 
@@ -146,8 +150,8 @@ static void push_pair(long_piece *p, const tokenizer *t, uint32_t at) {
     if (rank != NO_RANK) heap_push(p, (uint64_t)rank << 32 | at);
 }
 
-static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n,
-                         merge_scratch *scratch, int32_t *ids, size_t *count) {
+static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                         int32_t *ids, size_t *count) {
     long_piece p = {0};
     TRY(long_piece_init(&p, scratch, n, ids));
     for (uint32_t i = 0; i < p.n; i++) {
@@ -159,7 +163,8 @@ static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n,
         uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
         if (rank != NO_RANK) p.heap[p.n_heap++] = (uint64_t)rank << 32 | i;
     }
-    for (size_t i = p.n_heap / 2; i-- > 0;) heap_sink(p.heap, p.n_heap, i);
+    for (size_t i = p.n_heap / 2; i-- > 0;)
+        heap_sink(p.heap, p.n_heap, i);
     while (p.n_heap > 0) {
         uint64_t least = heap_pop(&p);
         uint32_t at = (uint32_t)least;
@@ -176,7 +181,8 @@ static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n,
         if (at > 0) push_pair(&p, t, p.before[at]);
     }
     size_t kept = 0;
-    for (uint32_t i = 0; i < p.n; i = p.next[i]) ids[kept++] = ids[i];
+    for (uint32_t i = 0; i < p.n; i = p.next[i])
+        ids[kept++] = ids[i];
     *count = kept;
     return STATUS_OK;
 }

@@ -51,7 +51,8 @@ static size_t find_unsettled(const uint8_t *text, size_t n, size_t at, size_t *s
 /* End of the span whose first unsettled character is at `at`. */
 static size_t span_end(const uint8_t *text, size_t n, size_t at) {
     size_t length;
-    while (at < n && unsettled_at(text + at, n - at, &length)) at += length;
+    while (at < n && unsettled_at(text + at, n - at, &length))
+        at += length;
     return at;
 }
 
@@ -74,15 +75,20 @@ static status reserve_bytes(nfc_buffer *b, size_t n) {
     return STATUS_OK;
 }
 
-static int combining_class(int32_t point) { return utf8proc_get_property(point)->combining_class; }
+static int combining_class(int32_t point) {
+    return utf8proc_get_property(point)->combining_class;
+}
 
 /* Stable sort of a run of non-starters by combining class: counting, because a text may hold any
  * number of marks in a row. `spare` has room for the run. */
 static void order_run(int32_t *run, int32_t *spare, size_t n) {
     size_t start[257] = {0};
-    for (size_t i = 0; i < n; i++) start[combining_class(run[i]) + 1]++;
-    for (int c = 1; c < 257; c++) start[c] += start[c - 1];
-    for (size_t i = 0; i < n; i++) spare[start[combining_class(run[i])]++] = run[i];
+    for (size_t i = 0; i < n; i++)
+        start[combining_class(run[i]) + 1]++;
+    for (int c = 1; c < 257; c++)
+        start[c] += start[c - 1];
+    for (size_t i = 0; i < n; i++)
+        spare[start[combining_class(run[i])]++] = run[i];
     memcpy(run, spare, n * sizeof *run);
 }
 
@@ -90,7 +96,8 @@ static void order_run(int32_t *run, int32_t *spare, size_t n) {
 static void order_marks(int32_t *points, int32_t *spare, size_t n) {
     for (size_t i = 0; i < n; i++) {
         size_t end = i;
-        while (end < n && combining_class(points[end]) > 0) end++;
+        while (end < n && combining_class(points[end]) > 0)
+            end++;
         if (end - i > 1) order_run(points + i, spare, end - i);
         if (end > i) i = end;
     }
@@ -129,8 +136,8 @@ static status append_span(nfc_buffer *b, size_t *used, const uint8_t *span, size
     size_t count = 0;
     TRY(decompose_span(b, span, n, &count));
     order_marks(b->points, b->points + count, count);
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(
-        b->points, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t composed = utf8proc_normalize_utf32(b->points, (utf8proc_ssize_t)count,
+                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (composed < 0)
         return FAIL(F_INTERNAL, "text could not be composed", "normalisation to NFC",
                     utf8proc_errmsg(composed), "report it with the text");

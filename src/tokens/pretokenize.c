@@ -64,7 +64,8 @@ static inline size_t run_outside(const reader *r, size_t at, unsigned stop) {
 }
 
 static inline size_t newlines_end(const reader *r, size_t at) {
-    while (at < r->n && (r->text[at] == '\n' || r->text[at] == '\r')) at++;
+    while (at < r->n && (r->text[at] == '\n' || r->text[at] == '\r'))
+        at++;
     return at;
 }
 
@@ -83,7 +84,9 @@ static size_t match_space(const reader *r, size_t at, bool newlines, unsigned st
     return at_horizon || last == at ? end : last;
 }
 
-static bool is_ascii_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
+static bool is_ascii_letter(uint8_t c) {
+    return (uint8_t)((c | 0x20) - 'a') < 26;
+}
 
 /* `'s|'t|'re|'ve|'m|'ll|'d` behind an apostrophe at `at`: its end, 0 = none. */
 static size_t match_contraction(const reader *r, size_t at, bool fold_case) {
@@ -123,7 +126,8 @@ static size_t match_gpt2(const reader *r, size_t at) {
 /* Up to `most` numbers. */
 static size_t match_numbers(const reader *r, size_t at, int most) {
     size_t length;
-    while (most-- > 0 && (read_class(r, at, &length) & CLASS_NUMBER)) at += length;
+    while (most-- > 0 && (read_class(r, at, &length) & CLASS_NUMBER))
+        at += length;
     return at;
 }
 
@@ -141,8 +145,7 @@ static size_t match_qwen2(const reader *r, size_t at, int most_numbers) {
         return run_end(r, at + length + next_length, CLASS_LETTER, 0, 0);
     const unsigned other = CLASS_SPACE | CLASS_LETTER | CLASS_NUMBER;
     bool blank = r->text[at] == ' ' && next_length > 0 && !(next & other);
-    if (blank || !(c & CLASS_SPACE))
-        return newlines_end(r, run_outside(r, at + length, other));
+    if (blank || !(c & CLASS_SPACE)) return newlines_end(r, run_outside(r, at + length, other));
     return match_space(r, at, true, 0);
 }
 
@@ -180,7 +183,8 @@ static size_t match_deepseek_v3(const reader *r, size_t at) {
     if (c & PUNCT_SYMBOL) {
         if (r->text[at] < 0x80 && joined && is_ascii_letter(r->text[at + 1])) {
             at += 2;
-            while (at < r->n && is_ascii_letter(r->text[at])) at++;
+            while (at < r->n && is_ascii_letter(r->text[at]))
+                at++;
             return at;
         }
         return match_punctuation(r, at + length, stretch);
@@ -199,15 +203,18 @@ size_t pretokenize(pretokenizer kind, const uint8_t *text, size_t n, size_t *at,
     size_t i = *at, count = 0;
     switch (kind) {
     case PRETOKENIZER_GPT2:
-        while (i < n && count < room) ends[count++] = i = match_gpt2(&r, i);
+        while (i < n && count < room)
+            ends[count++] = i = match_gpt2(&r, i);
         break;
     case PRETOKENIZER_DEEPSEEK_V3:
-        while (i < n && count < room) ends[count++] = i = match_deepseek_v3(&r, i);
+        while (i < n && count < room)
+            ends[count++] = i = match_deepseek_v3(&r, i);
         break;
     case PRETOKENIZER_QWEN2:
     case PRETOKENIZER_LLAMA3: {
         int most = kind == PRETOKENIZER_QWEN2 ? 1 : 3;
-        while (i < n && count < room) ends[count++] = i = match_qwen2(&r, i, most);
+        while (i < n && count < room)
+            ends[count++] = i = match_qwen2(&r, i, most);
         break;
     }
     default:
@@ -226,7 +233,8 @@ static const struct {
                             "|\\s+(?!\\S)|\\s+"}},
     [PRETOKENIZER_DEEPSEEK_V3] =
         {"deepseek-v3",
-         {"\\p{N}{1,3}", "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+",
+         {"\\p{N}{1,3}",
+          "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+",
           "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?"
           "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"}},
     [PRETOKENIZER_QWEN2] = {"qwen2",
@@ -238,13 +246,17 @@ static const struct {
           "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},
 };
 
-const char *pretokenizer_name(pretokenizer kind) { return kinds[kind].name; }
+const char *pretokenizer_name(pretokenizer kind) {
+    return kinds[kind].name;
+}
 
 const char *pretokenizer_regex(pretokenizer kind, int pass) {
     return pass < PRETOKENIZER_PASSES ? kinds[kind].regex[pass] : NULL;
 }
 
-static bool is_visible(uint8_t c) { return c > 0x20 && c < 0x7F; }
+static bool is_visible(uint8_t c) {
+    return c > 0x20 && c < 0x7F;
+}
 
 size_t pretokenize_seam(const uint8_t *text, size_t n, size_t at) {
     for (size_t i = at < 2 ? 2 : at; i < n; i++) {

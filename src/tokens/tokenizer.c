@@ -96,7 +96,8 @@ int32_t tokenizer_find(const tokenizer *t, const uint8_t *bytes, size_t n) {
 
 static uint32_t table_size(int32_t entries) {
     uint32_t size = 16;
-    while (size < 2 * (uint32_t)entries) size *= 2;
+    while (size < 2 * (uint32_t)entries)
+        size *= 2;
     return size;
 }
 
@@ -107,9 +108,9 @@ static status index_token(tokenizer *t, int32_t id, const char *where) {
         return tokenizer_damaged(text("token %d is empty", id), where, "a token stands for bytes");
     uint32_t slot = token_slot(t, bytes, n);
     if (t->token_slots[slot] >= 0)
-        return tokenizer_damaged(text("tokens %d and %d stand for the same bytes",
-                                      t->token_slots[slot], id),
-                                 where, "each sequence of bytes may have one token");
+        return tokenizer_damaged(
+            text("tokens %d and %d stand for the same bytes", t->token_slots[slot], id), where,
+            "each sequence of bytes may have one token");
     t->token_slots[slot] = id;
     if (n > t->longest) t->longest = n;
     if (n == 1) t->byte_id[bytes[0]] = id;
@@ -122,7 +123,8 @@ status tokenizer_index_tokens(tokenizer *t, const char *where) {
     if (t->token_slots == NULL) return STATUS_MEMORY;
     memset(t->token_slots, 0xFF, size * sizeof *t->token_slots);
     t->token_mask = size - 1;
-    for (int b = 0; b < 256; b++) t->byte_id[b] = -1;
+    for (int b = 0; b < 256; b++)
+        t->byte_id[b] = -1;
     for (int32_t id = 0; id < t->n; id++)
         if (takes_part(t, id)) TRY(index_token(t, id, where));
     for (int b = 0; b < 256; b++)
@@ -152,8 +154,7 @@ status tokenizer_set_merge(tokenizer *t, int32_t rank, const char *left, size_t 
                            const char *right, const char *where) {
     uint8_t buffer[1024];
     size_t n_right = strlen(right), left_bytes = 0, right_bytes = 0;
-    uint8_t *bytes =
-        n_left + n_right <= sizeof buffer ? buffer : mem_alloc(n_left + n_right);
+    uint8_t *bytes = n_left + n_right <= sizeof buffer ? buffer : mem_alloc(n_left + n_right);
     if (bytes == NULL) return STATUS_MEMORY;
     status s;
     if (byte_map_decode(left, n_left, bytes, &left_bytes) &&
@@ -173,7 +174,8 @@ static status allocate_pairs(tokenizer *t) {
     t->pair_filter = mem_zalloc(filter_bits / 64, sizeof *t->pair_filter);
     t->byte_ranks = mem_alloc(65536 * sizeof *t->byte_ranks);
     if (!t->pairs || !t->pair_filter || !t->byte_ranks) return STATUS_MEMORY;
-    for (uint32_t i = 0; i < size; i++) t->pairs[i].key = UINT64_MAX;
+    for (uint32_t i = 0; i < size; i++)
+        t->pairs[i].key = UINT64_MAX;
     t->pair_mask = size - 1;
     t->filter_mask = filter_bits - 1;
     return STATUS_OK;
@@ -184,7 +186,8 @@ static status index_merges(tokenizer *t, const char *where) {
     for (int32_t rank = 0; rank < t->n_merges; rank++) {
         uint64_t key = pair_key(t->merges[rank].left, t->merges[rank].right);
         uint32_t hash = pair_hash(key), i = hash & t->pair_mask, bit = hash & t->filter_mask;
-        while (t->pairs[i].key != UINT64_MAX && t->pairs[i].key != key) i = (i + 1) & t->pair_mask;
+        while (t->pairs[i].key != UINT64_MAX && t->pairs[i].key != key)
+            i = (i + 1) & t->pair_mask;
         if (t->pairs[i].key == key)
             return tokenizer_damaged(text("merges %u and %d are the same", t->pairs[i].rank, rank),
                                      where, "a pair of tokens may have one rank");
@@ -232,10 +235,9 @@ static status sort_added(added_index *index, const char *where) {
     for (int i = 0; i < index->n; i++) {
         index->first[index->entries[i].content[0]] = true;
         if (i > 0 && compare_entries(&index->entries[i - 1], &index->entries[i]) == 0)
-            return tokenizer_damaged(
-                text("added tokens %d and %d have the same content", index->entries[i - 1].id,
-                     index->entries[i].id),
-                where, "text could not tell them apart");
+            return tokenizer_damaged(text("added tokens %d and %d have the same content",
+                                          index->entries[i - 1].id, index->entries[i].id),
+                                     where, "text could not tell them apart");
     }
     return STATUS_OK;
 }
@@ -244,7 +246,8 @@ static status sort_added(added_index *index, const char *where) {
 static status normalise_contents(tokenizer *t) {
     nfc_buffer buffer = {0};
     size_t total = 0, used = 0;
-    for (int i = 0; i < t->normal.n; i++) total += 3 * t->normal.entries[i].bytes;
+    for (int i = 0; i < t->normal.n; i++)
+        total += 3 * t->normal.entries[i].bytes;
     t->normal_blob = mem_alloc(total); /* NFC grows UTF-8 by at most a factor of 3 */
     status s = t->normal_blob == NULL ? STATUS_MEMORY : STATUS_OK;
     for (int i = 0; i < t->normal.n && s == STATUS_OK; i++) {
@@ -318,10 +321,10 @@ static int32_t find_named(const tokenizer *t, const char *const *names) {
 }
 
 static void name_bos_eos(tokenizer *t) {
-    static const char *const bos[] = {"<｜begin▁of▁sentence｜>", "<|begin_of_text|>",
-                                      "<|startoftext|>", "<bos>", "<s>", NULL};
-    static const char *const eos[] = {"<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|endoftext|>",
-                                      "<eos>", "</s>", NULL};
+    static const char *const bos[] = {
+        "<｜begin▁of▁sentence｜>", "<|begin_of_text|>", "<|startoftext|>", "<bos>", "<s>", NULL};
+    static const char *const eos[] = {
+        "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "</s>", NULL};
     t->bos = find_named(t, bos);
     t->eos = find_named(t, eos);
 }
@@ -368,14 +371,28 @@ status tokenizer_byte(tokenizer **out) {
 
 /* -- facts -- */
 
-static bool knows(const tokenizer *t, int32_t id) { return id >= 0 && id < t->n; }
+static bool knows(const tokenizer *t, int32_t id) {
+    return id >= 0 && id < t->n;
+}
 
-int32_t tokenizer_vocab_size(const tokenizer *t) { return t->n; }
-int32_t tokenizer_bos(const tokenizer *t) { return t->bos; }
-int32_t tokenizer_eos(const tokenizer *t) { return t->eos; }
-uint64_t tokenizer_fingerprint(const tokenizer *t) { return t->fingerprint; }
-int32_t tokenizer_merges(const tokenizer *t) { return t->n_merges; }
-int32_t tokenizer_added(const tokenizer *t) { return t->n_added; }
+int32_t tokenizer_vocab_size(const tokenizer *t) {
+    return t->n;
+}
+int32_t tokenizer_bos(const tokenizer *t) {
+    return t->bos;
+}
+int32_t tokenizer_eos(const tokenizer *t) {
+    return t->eos;
+}
+uint64_t tokenizer_fingerprint(const tokenizer *t) {
+    return t->fingerprint;
+}
+int32_t tokenizer_merges(const tokenizer *t) {
+    return t->n_merges;
+}
+int32_t tokenizer_added(const tokenizer *t) {
+    return t->n_added;
+}
 
 const char *tokenizer_pretokenizer_name(const tokenizer *t) {
     return pretokenizer_name(t->pretokenizer);
@@ -393,6 +410,10 @@ int32_t tokenizer_token_bytes(const tokenizer *t, int32_t id) {
 
 bool tokenizer_is_special(const tokenizer *t, int32_t id) {
     return knows(t, id) && (t->flags[id] & TOKEN_SPECIAL);
+}
+
+bool tokenizer_is_added(const tokenizer *t, int32_t id) {
+    return knows(t, id) && (t->flags[id] & TOKEN_ADDED);
 }
 
 int32_t tokenizer_find_added(const tokenizer *t, const char *content) {

@@ -9,12 +9,12 @@
 #include "base/utf8.h"
 #include "tokens/tokens_internal.h"
 
-#define FILE_MOST ((size_t)256 << 20)
+#define FILE_MOST   ((size_t)256 << 20)
 #define END_OF_TEXT "<|endoftext|>"
 
 static status no_memory(const char *folder) {
-    return FAIL(F_NO_MEMORY, "the tokenizer could not be put together", folder,
-                "memory ran out", "close other programs");
+    return FAIL(F_NO_MEMORY, "the tokenizer could not be put together", folder, "memory ran out",
+                "close other programs");
 }
 
 static status read_merges(const char *folder, json_t *list) {
@@ -52,10 +52,10 @@ static json_t *as_tokenizer_json(json_t *vocab, json_t *merges) {
         failed = json_array_append_new(
             added, json_pack("{s:I, s:s, s:b, s:b}", "id", json_integer_value(end), "content",
                              END_OF_TEXT, "special", 1, "normalized", 0));
-    json_t *root = json_pack(
-        "{s:o, s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "added_tokens", added,
-        "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 1, "decoder",
-        "type", "ByteLevel", "model", "type", "BPE", "vocab", vocab, "merges", merges);
+    json_t *root = json_pack("{s:o, s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "added_tokens",
+                             added, "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
+                             "use_regex", 1, "decoder", "type", "ByteLevel", "model", "type", "BPE",
+                             "vocab", vocab, "merges", merges);
     if (failed == 0) return root;
     json_decref(root);
     return NULL;
@@ -65,9 +65,10 @@ status tokenizer_read_gpt2(tokenizer **out, const char *folder) {
     char path[PATH_SIZE];
     TRY(path_join(path, folder, "vocab.json"));
     if (!path_exists(path))
-        return FAIL(F_MISSING, "the folder holds no tokenizer", folder,
-                    "there is neither tokenizer.json[.gz] nor vocab.json with merges.txt",
-                    "name the folder of a model, or a tokenizer.json");
+        return FAIL(
+            F_MISSING, "the folder holds no tokenizer", folder,
+            "there is no tokenizer.json[.gz], model/tokenizer.json, or vocab.json with merges.txt",
+            "name the folder of a model, or a tokenizer.json");
     json_t *vocab, *merges = json_array();
     if (merges == NULL) return no_memory(folder);
     status s = json_read(path, &vocab);

@@ -25,9 +25,9 @@
 typedef struct json_source {
     const char *where;
     json_t *root, *model, *vocab, *merges, *added;
-    int64_t n;                  /* tokens */
-    const char **spelling;      /* [n] key in the vocabulary, NULL = not there */
-    json_t **added_object;      /* [n] added token of this id, NULL = none */
+    int64_t n;             /* tokens */
+    const char **spelling; /* [n] key in the vocabulary, NULL = not there */
+    json_t **added_object; /* [n] added token of this id, NULL = none */
 } json_source;
 
 static status unsupported(const char *what, const char *where, const char *why) {
@@ -110,8 +110,7 @@ static bool same_regex(const char *a, const char *b) {
     }
 }
 
-static status find_regexes(const char *const *regex, int n, const char *where,
-                           pretokenizer *out) {
+static status find_regexes(const char *const *regex, int n, const char *where, pretokenizer *out) {
     for (int kind = 0; kind < PRETOKENIZERS; kind++) {
         int i = 0;
         while (i < n && pretokenizer_regex(kind, i) != NULL &&
@@ -137,9 +136,9 @@ static status read_split(const json_t *object, const char *where, const char **r
     TRY(json_get_string(object, "behavior", &behavior, where));
     TRY(read_bool(object, "invert", false, where, &invert));
     if (strcmp(behavior, "Isolated") != 0 || invert)
-        return unsupported(text("Split behavior \"%.40s\"%s is not known", behavior,
-                                invert ? " inverted" : ""),
-                           where, "only \"Isolated\" is");
+        return unsupported(
+            text("Split behavior \"%.40s\"%s is not known", behavior, invert ? " inverted" : ""),
+            where, "only \"Isolated\" is");
     return STATUS_OK;
 }
 
@@ -310,17 +309,16 @@ static status place_vocabulary(json_source *f) {
         TRY(check_id(f, value, key, "model.vocab", &id));
         const char *content = json_string_value(json_object_get(f->added_object[id], "content"));
         if (f->spelling[id] != NULL || (content != NULL && strcmp(content, key) != 0))
-            return tokenizer_damaged(text("two tokens have the id %" PRId64, id),
-                                     text("%s: model.vocab", f->where),
-                                     text("\"%.60s\" and \"%.60s\"", key,
-                                          content != NULL ? content : f->spelling[id]));
+            return tokenizer_damaged(
+                text("two tokens have the id %" PRId64, id), text("%s: model.vocab", f->where),
+                text("\"%.60s\" and \"%.60s\"", key, content != NULL ? content : f->spelling[id]));
         f->spelling[id] = key;
     }
     for (int64_t id = 0; id < f->n; id++)
         if (f->spelling[id] == NULL && f->added_object[id] == NULL)
-            return tokenizer_damaged(text("no token has the id %" PRId64, id), f->where,
-                                     text("ids must run from 0 to %" PRId64 " without holes",
-                                          f->n - 1));
+            return tokenizer_damaged(
+                text("no token has the id %" PRId64, id), f->where,
+                text("ids must run from 0 to %" PRId64 " without holes", f->n - 1));
     return STATUS_OK;
 }
 
@@ -403,7 +401,8 @@ static status fill_merges(const json_source *f, tokenizer *t) {
 
 static status build(json_source *f, tokenizer **out) {
     size_t blob = 0;
-    for (int64_t id = 0; id < f->n; id++) blob += strlen(token_text(f, id));
+    for (int64_t id = 0; id < f->n; id++)
+        blob += strlen(token_text(f, id));
     size_t n_merges = json_array_size(f->merges), n_added = json_array_size(f->added);
     if (n_merges > TOKENS_MOST || n_added > TOKENS_MOST)
         return FAIL(F_OVERFLOW, text("%zu merges, %zu added tokens", n_merges, n_added), f->where,
@@ -411,8 +410,8 @@ static status build(json_source *f, tokenizer **out) {
     TRY(tokenizer_allocate(out, (int32_t)f->n, blob, (int32_t)n_merges, (int32_t)n_added));
     tokenizer *t = *out;
     fill_tokens(f, t);
-    TRY(read_normalizer(json_object_get(f->root, "normalizer"),
-                        text("%s: normalizer", f->where), &t->nfc));
+    TRY(read_normalizer(json_object_get(f->root, "normalizer"), text("%s: normalizer", f->where),
+                        &t->nfc));
     TRY(read_pretokenizer(json_object_get(f->root, "pre_tokenizer"), f->where, &t->pretokenizer));
     TRY(read_bool(f->model, "ignore_merges", false, text("%s: model", f->where),
                   &t->ignore_merges));

@@ -99,10 +99,12 @@ static status read_config(tokenizer *t, const char *folder) {
     return s;
 }
 
-/* The tokenizer file in a folder; false if there is none. */
+/* The tokenizer file in a folder; *found is false if there is none. */
 static status find_in_folder(const char *folder, char file[PATH_SIZE], bool *found) {
-    static const char *const names[] = {"tokenizer.json", "tokenizer.json.gz"};
-    for (int i = 0; i < 2; i++) {
+    /* the last one: of a run, which keeps its best model in model/ */
+    static const char *const names[] = {"tokenizer.json", "tokenizer.json.gz",
+                                        "model/tokenizer.json"};
+    for (int i = 0; i < 3; i++) {
         TRY(path_join(file, folder, names[i]));
         *found = path_exists(file);
         if (*found) return STATUS_OK;

@@ -59,10 +59,10 @@ static json_t *pretokenizer_json(pretokenizer kind) {
     json_t *list = json_array();
     bool ok = list != NULL;
     for (int pass = 0; ok && pretokenizer_regex(kind, pass) != NULL; pass++)
-        ok = json_array_append_new(
-                 list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-                                 pretokenizer_regex(kind, pass), "behavior", "Isolated", "invert",
-                                 0)) == 0;
+        ok = json_array_append_new(list,
+                                   json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern",
+                                             "Regex", pretokenizer_regex(kind, pass), "behavior",
+                                             "Isolated", "invert", 0)) == 0;
     if (ok && json_array_append_new(list, byte_level(false)) == 0)
         return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
     json_decref(list);
@@ -84,16 +84,17 @@ static bool add_lists(const tokenizer *t, json_t *vocab, json_t *merges, json_t 
     bool ok = spelling != NULL && vocab != NULL && merges != NULL && added != NULL &&
               add_vocabulary(t, spelling, vocab) && add_merges(t, spelling, merges) &&
               add_added(t, spelling, added);
-    for (int32_t id = 0; spelling != NULL && id < t->n; id++) mem_free(spelling[id]);
+    for (int32_t id = 0; spelling != NULL && id < t->n; id++)
+        mem_free(spelling[id]);
     mem_free(spelling);
     return ok;
 }
 
 static json_t *model_json(const tokenizer *t, json_t *vocab, json_t *merges) {
-    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE",
-                     "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                     "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", t->ignore_merges, "vocab",
-                     vocab, "merges", merges);
+    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                     "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+                     "byte_fallback", 0, "ignore_merges", t->ignore_merges, "vocab", vocab,
+                     "merges", merges);
 }
 
 static status tokenizer_json(const tokenizer *t, json_t **out) {
@@ -108,7 +109,8 @@ static status tokenizer_json(const tokenizer *t, json_t **out) {
         json_object_set_new(*out, "pre_tokenizer", pretokenizer_json(t->pretokenizer)) == 0 &&
         json_object_set_new(*out, "post_processor", post_processor_json(t)) == 0 &&
         json_object_set_new(*out, "decoder", byte_level(true)) == 0 &&
-        json_object_set_new(*out, "model", model_json(t, json_incref(vocab), json_incref(merges))) == 0) {
+        json_object_set_new(*out, "model",
+                            model_json(t, json_incref(vocab), json_incref(merges))) == 0) {
         json_decref(vocab);
         json_decref(merges);
         json_decref(added);

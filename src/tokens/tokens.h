@@ -42,9 +42,9 @@ void token_list_clear(token_list *list); /* frees; accepts a zeroed one */
 
 /* -- making one -- */
 
-/* Opens a tokenizer.json (plain or gzipped), or a folder with tokenizer.json[.gz] or with GPT-2's
- * vocab.json and merges.txt. A tokenizer_config.json beside the file names BOS and EOS; without it
- * the post-processor and then well-known names do.
+/* Opens a tokenizer.json (plain or gzipped), or a folder with tokenizer.json[.gz] (of a run: with
+ * model/tokenizer.json) or with GPT-2's vocab.json and merges.txt. A tokenizer_config.json beside
+ * the file names BOS and EOS; without it the post-processor and then well-known names do.
  * F_TOKENIZER: damaged or contradictory; F_TOKENIZER_UNSUPPORTED: sound, but of another kind. */
 status tokenizer_open(tokenizer **out, const char *path) MUST_CHECK;
 /* The same from the bytes of a tokenizer.json in memory; `where` names them in messages. */
@@ -71,10 +71,11 @@ const uint8_t *tokenizer_token(const tokenizer *t, int32_t id, size_t *n);
 int32_t tokenizer_token_bytes(const tokenizer *t, int32_t id);
 /* Is it an added token marked special (BOS, EOS, padding, ...)? */
 bool tokenizer_is_special(const tokenizer *t, int32_t id);
+bool tokenizer_is_added(const tokenizer *t, int32_t id); /* special or not */
 /* The id of an added token by its exact content ("<think>"), -1 if there is none. */
 int32_t tokenizer_find_added(const tokenizer *t, const char *content);
 int32_t tokenizer_merges(const tokenizer *t);
-int32_t tokenizer_added(const tokenizer *t); /* number of added tokens */
+int32_t tokenizer_added(const tokenizer *t);                 /* number of added tokens */
 const char *tokenizer_pretokenizer_name(const tokenizer *t); /* "deepseek-v3" */
 
 /* -- text to ids -- */

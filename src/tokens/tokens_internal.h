@@ -18,12 +18,12 @@
 #define TOKENS_MOST (1 << 24) /* ids fit 24 bits, pairs of ids 48 */
 #define NO_RANK     UINT32_MAX
 
-enum {                   /* tokenizer.flags, per id */
-       TOKEN_MODEL = 1,  /* stands in the vocabulary of the BPE model */
-       TOKEN_RAW = 2,    /* its spelling in files is its text, not GPT-2's byte map */
-       TOKEN_ADDED = 4,  /* an added token */
-       TOKEN_SPECIAL = 8,/* an added token marked special */
-       TOKEN_WHOLE = 16, /* a piece with these bytes becomes just this id */
+enum {                    /* tokenizer.flags, per id */
+       TOKEN_MODEL = 1,   /* stands in the vocabulary of the BPE model */
+       TOKEN_RAW = 2,     /* its spelling in files is its text, not GPT-2's byte map */
+       TOKEN_ADDED = 4,   /* an added token */
+       TOKEN_SPECIAL = 8, /* an added token marked special */
+       TOKEN_WHOLE = 16,  /* a piece with these bytes becomes just this id */
 };
 
 typedef struct merge {
@@ -71,15 +71,16 @@ struct tokenizer {
 
     /* built by tokenizer_index */
     int32_t byte_id[256];
-    size_t longest;       /* bytes of the longest model token */
+    size_t longest; /* bytes of the longest model token */
     uint64_t fingerprint;
     int32_t *token_slots; /* open addressing over model tokens by their bytes; -1 = free */
     uint32_t token_mask;
-    pair_entry *pairs;    /* open addressing */
+    pair_entry *pairs; /* open addressing */
     uint32_t pair_mask;
-    uint64_t *pair_filter; /* a bit for every hash that occurs: most pairs asked for have no merge */
-    uint32_t filter_mask;  /* of bits */
-    uint32_t *byte_ranks;  /* [256 * 256] rank of two bytes side by side */
+    uint64_t
+        *pair_filter;     /* a bit for every hash that occurs: most pairs asked for have no merge */
+    uint32_t filter_mask; /* of bits */
+    uint32_t *byte_ranks; /* [256 * 256] rank of two bytes side by side */
     added_index raw, normal; /* added tokens matched before and after the normaliser */
     uint8_t *normal_blob;    /* contents of `normal` in NFC; NULL without a normaliser */
 };
@@ -119,8 +120,7 @@ static inline uint32_t pair_hash(uint64_t key) {
 }
 
 /* Rank of the merge of two ids and the token it gives; NO_RANK if there is none. */
-static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right,
-                                 int32_t *result) {
+static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right, int32_t *result) {
     uint64_t key = pair_key(left, right);
     uint32_t hash = pair_hash(key), bit = hash & t->filter_mask;
     if (!(t->pair_filter[bit / 64] >> (bit % 64) & 1)) return NO_RANK;

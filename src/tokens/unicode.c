@@ -21,8 +21,15 @@ static pthread_once_t classes_once = PTHREAD_ONCE_INIT, unsettled_once = PTHREAD
 
 static bool is_white_space(uint32_t c) {
     switch (c) {
-    case 0x20: case 0x85: case 0xA0: case 0x1680: case 0x2028: case 0x2029: case 0x202F:
-    case 0x205F: case 0x3000: return true;
+    case 0x20:
+    case 0x85:
+    case 0xA0:
+    case 0x1680:
+    case 0x2028:
+    case 0x2029:
+    case 0x202F:
+    case 0x205F:
+    case 0x3000: return true;
     default: return (c >= 0x09 && c <= 0x0D) || (c >= 0x2000 && c <= 0x200A);
     }
 }
@@ -30,16 +37,27 @@ static bool is_white_space(uint32_t c) {
 static uint8_t class_bits(uint32_t c) {
     unsigned bits = 0;
     switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO: bits = CLASS_LETTER; break;
-    case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
-        bits = CLASS_MARK; break;
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_NO:
-        bits = CLASS_NUMBER; break;
-    case UTF8PROC_CATEGORY_PC: case UTF8PROC_CATEGORY_PD: case UTF8PROC_CATEGORY_PS:
-    case UTF8PROC_CATEGORY_PE: case UTF8PROC_CATEGORY_PI: case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: bits = CLASS_LETTER; break;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME: bits = CLASS_MARK; break;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO: bits = CLASS_NUMBER; break;
+    case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
     case UTF8PROC_CATEGORY_PO: bits = CLASS_PUNCT; break;
-    case UTF8PROC_CATEGORY_SM: case UTF8PROC_CATEGORY_SC: case UTF8PROC_CATEGORY_SK:
+    case UTF8PROC_CATEGORY_SM:
+    case UTF8PROC_CATEGORY_SC:
+    case UTF8PROC_CATEGORY_SK:
     case UTF8PROC_CATEGORY_SO: bits = CLASS_SYMBOL; break;
     default: break;
     }
@@ -50,7 +68,8 @@ static uint8_t class_bits(uint32_t c) {
 }
 
 static void fill_classes(void) {
-    for (uint32_t c = 0; c < CLASS_PLANES_END; c++) classes.low[c] = class_bits(c);
+    for (uint32_t c = 0; c < CLASS_PLANES_END; c++)
+        classes.low[c] = class_bits(c);
     for (uint32_t c = CLASS_TAGS_START; c < CLASS_TAGS_END; c++)
         classes.tags[c - CLASS_TAGS_START] = class_bits(c);
 }

@@ -13,8 +13,11 @@ size_t fuzz_seed(int i, uint8_t *out, size_t room) {
     static const char text[] = "the cat sat on the mat, the cats sat on 12 mats\n\n  that's that";
     static const char *const added[] = {"<s>", "</s>", "<think>"};
     if (i >= PRETOKENIZERS) return 0;
-    bpe_options o = {.vocab_size = 290, .pretokenizer = (pretokenizer)i, .added = added,
-                     .n_added = 3, .n_special = 2};
+    bpe_options o = {.vocab_size = 290,
+                     .pretokenizer = (pretokenizer)i,
+                     .added = added,
+                     .n_added = 3,
+                     .n_special = 2};
     bpe_trainer *b;
     tokenizer *t;
     char *json;

@@ -20,7 +20,8 @@ typedef struct naive {
 
 static void naive_add(naive *m, const uint8_t *piece, size_t n) {
     int32_t ids[130];
-    for (size_t i = 0; i < n; i++) ids[i] = piece[i];
+    for (size_t i = 0; i < n; i++)
+        ids[i] = piece[i];
     for (int w = 0; w < m->n_words; w++)
         if (m->n[w] == (int)n && memcmp(m->words[w], ids, n * sizeof *ids) == 0) {
             m->count[w]++;
@@ -66,7 +67,8 @@ static void naive_apply(naive *m, const merge *x) {
     for (int w = 0; w < m->n_words; w++) {
         int kept = 0;
         for (int i = 0; i < m->n[w]; i++) {
-            bool pair = i + 1 < m->n[w] && m->words[w][i] == x->left && m->words[w][i + 1] == x->right;
+            bool pair =
+                i + 1 < m->n[w] && m->words[w][i] == x->left && m->words[w][i + 1] == x->right;
             m->words[w][kept++] = pair ? x->result : m->words[w][i];
             i += pair;
         }
@@ -76,8 +78,8 @@ static void naive_apply(naive *m, const merge *x) {
 
 static status train_text(tokenizer **out, const uint8_t *text, size_t n, int vocab_size) {
     bpe_trainer *b;
-    TRY(bpe_trainer_new(&b, &(bpe_options){.vocab_size = vocab_size,
-                                           .pretokenizer = PRETOKENIZER_DEEPSEEK_V3}));
+    TRY(bpe_trainer_new(
+        &b, &(bpe_options){.vocab_size = vocab_size, .pretokenizer = PRETOKENIZER_DEEPSEEK_V3}));
     text_span span = {(const char *)text, n};
     TRY(bpe_trainer_add(b, &span, 1));
     TRY(bpe_trainer_finish(b, out));
@@ -87,7 +89,8 @@ static status train_text(tokenizer **out, const uint8_t *text, size_t n, int voc
 
 static void compare_with_naive(naive *m, const uint8_t *text, size_t n, int vocab_size) {
     memset(m, 0, sizeof *m);
-    for (int32_t id = 0; id < 256; id++) m->bytes[id][0] = (uint8_t)id, m->length[id] = 1;
+    for (int32_t id = 0; id < 256; id++)
+        m->bytes[id][0] = (uint8_t)id, m->length[id] = 1;
     size_t at = 0, end, from = 0;
     while (pretokenize(PRETOKENIZER_DEEPSEEK_V3, text, n, &at, &end, 1) > 0) {
         naive_add(m, text + from, end - from);
@@ -135,13 +138,16 @@ TEST(bpe_train_same_for_any_order_and_threads) {
     for (int run = 0; run < 4; run++) {
         if (run >= 2) REQUIRE_OK(pool_start(run));
         bpe_trainer *b;
-        bpe_options o = {.vocab_size = 2000, .pretokenizer = PRETOKENIZER_DEEPSEEK_V3,
-                         .added = bpe_default_added, .n_added = BPE_DEFAULT_ADDED};
+        bpe_options o = {.vocab_size = 2000,
+                         .pretokenizer = PRETOKENIZER_DEEPSEEK_V3,
+                         .added = bpe_default_added,
+                         .n_added = BPE_DEFAULT_ADDED};
         REQUIRE_OK(bpe_trainer_new(&b, &o));
         if (run % 2 == 0) {
             REQUIRE_OK(bpe_trainer_add(b, documents, N));
         } else {
-            for (int i = N; i-- > 0;) REQUIRE_OK(bpe_trainer_add(b, &documents[i], 1));
+            for (int i = N; i-- > 0;)
+                REQUIRE_OK(bpe_trainer_add(b, &documents[i], 1));
         }
         tokenizer *t;
         char *json;
@@ -163,11 +169,12 @@ TEST(bpe_train_same_for_any_order_and_threads) {
 TEST(bpe_train_long_documents_count_as_whole) {
     size_t n = 1500000;
     uint8_t *text = mem_alloc(n);
-    for (size_t i = 0; i < n; i++) text[i] = "the cat sat.\non the mat "[i % 24];
+    for (size_t i = 0; i < n; i++)
+        text[i] = "the cat sat.\non the mat "[i % 24];
     memset(text + 500000, 'z', 400000); /* one piece over a whole chunk and more */
     bpe_trainer *b;
-    REQUIRE_OK(bpe_trainer_new(&b, &(bpe_options){.vocab_size = 270,
-                                                  .pretokenizer = PRETOKENIZER_GPT2}));
+    REQUIRE_OK(
+        bpe_trainer_new(&b, &(bpe_options){.vocab_size = 270, .pretokenizer = PRETOKENIZER_GPT2}));
     text_span span = {(const char *)text, n};
     REQUIRE_OK(bpe_trainer_add(b, &span, 1));
     CHECK(bpe_trainer_bytes(b) == (int64_t)n, "%d bytes", (int)bpe_trainer_bytes(b));
@@ -183,14 +190,16 @@ TEST(bpe_train_long_documents_count_as_whole) {
 
 TEST(bpe_train_pieces_are_cut_between_characters) {
     uint8_t text[1200];
-    for (size_t i = 0; i < sizeof text; i += 3) memcpy(text + i, "\xE4\xB8\xAD", 3);
+    for (size_t i = 0; i < sizeof text; i += 3)
+        memcpy(text + i, "\xE4\xB8\xAD", 3);
     bpe_trainer *b;
     tokenizer *t;
-    REQUIRE_OK(bpe_trainer_new(&b, &(bpe_options){.vocab_size = 400,
-                                                  .pretokenizer = PRETOKENIZER_DEEPSEEK_V3}));
+    REQUIRE_OK(bpe_trainer_new(
+        &b, &(bpe_options){.vocab_size = 400, .pretokenizer = PRETOKENIZER_DEEPSEEK_V3}));
     text_span span = {(const char *)text, sizeof text};
     REQUIRE_OK(bpe_trainer_add(b, &span, 1));
-    CHECK(bpe_trainer_pieces(b) == 2, "%d pieces", (int)bpe_trainer_pieces(b)); /* 126 and the rest */
+    CHECK(bpe_trainer_pieces(b) == 2, "%d pieces",
+          (int)bpe_trainer_pieces(b)); /* 126 and the rest */
     REQUIRE_OK(bpe_trainer_finish(b, &t));
     for (int32_t id = 258; id < tokenizer_vocab_size(t); id++)
         CHECK(tokenizer_token_bytes(t, id) % 3 == 0, "token %d has %d bytes", id,
@@ -223,7 +232,9 @@ static status train_briefly(tokenizer **out) {
     static uint8_t text[3000];
     size_t n = random_text(TEXT_MIXED, 3, text, sizeof text);
     text_span spans[2] = {{(const char *)text, n / 2}, {(const char *)text + n / 2, n - n / 2}};
-    bpe_options o = {.vocab_size = 400, .added = bpe_default_added, .n_added = BPE_DEFAULT_ADDED,
+    bpe_options o = {.vocab_size = 400,
+                     .added = bpe_default_added,
+                     .n_added = BPE_DEFAULT_ADDED,
                      .pretokenizer = PRETOKENIZER_DEEPSEEK_V3};
     bpe_trainer *b;
     *out = NULL;
@@ -259,7 +270,9 @@ TEST(bpe_train_is_fast_enough) {
     uint8_t *text = mem_alloc(n);
     for (uint64_t i = 0; used + 64 < n; i++) /* word-like: a few syllables each */
         used += random_text(i % 16 ? TEXT_ASCII : TEXT_UNICODE, i % 60000, text + used,
-                            i % 3 ? 24 : n - used < 60 ? 24 : 60);
+                            i % 3           ? 24
+                            : n - used < 60 ? 24
+                                            : 60);
     REQUIRE_OK(pool_start(2));
     double start = clock_seconds();
     tokenizer *t;

@@ -41,18 +41,22 @@ TEST(encode_byte_tokenizer_is_the_identity) {
     CHECK(tokenizer_vocab_size(t) == 256 && tokenizer_bos(t) == -1 && tokenizer_eos(t) == -1,
           "size %d", tokenizer_vocab_size(t));
     uint8_t text[512];
-    for (int i = 0; i < 512; i++) text[i] = (uint8_t)(i * 7);
+    for (int i = 0; i < 512; i++)
+        text[i] = (uint8_t)(i * 7);
     token_list ids = {0};
     REQUIRE_OK(tokenizer_encode(t, text, sizeof text, SPECIAL_PARSE, &ids));
     REQUIRE(ids.n == sizeof text, "%zu ids", ids.n);
-    for (size_t i = 0; i < ids.n; i++) CHECK(ids.ids[i] == text[i], "id %zu is %d", i, ids.ids[i]);
+    for (size_t i = 0; i < ids.n; i++)
+        CHECK(ids.ids[i] == text[i], "id %zu is %d", i, ids.ids[i]);
     token_list_clear(&ids);
     tokenizer_free(t);
 }
 
 /* The definition: for a trained vocabulary, apply the merges in order, each from left to right. */
-static size_t merge_by_definition(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *ids) {
-    for (size_t i = 0; i < n; i++) ids[i] = t->byte_id[piece[i]];
+static size_t merge_by_definition(const tokenizer *t, const uint8_t *piece, size_t n,
+                                  int32_t *ids) {
+    for (size_t i = 0; i < n; i++)
+        ids[i] = t->byte_id[piece[i]];
     for (int32_t rank = 0; rank < t->n_merges; rank++) {
         const merge *m = &t->merges[rank];
         size_t kept = 0;
@@ -131,7 +135,8 @@ TEST(encode_shared_by_threads) {
                   memcmp(w.out[i].ids, w.out[0].ids, w.out[0].n * sizeof(int32_t)) == 0,
               "thread's text %d differs", i);
     }
-    for (int i = 0; i < 8; i++) token_list_clear(&w.out[i]);
+    for (int i = 0; i < 8; i++)
+        token_list_clear(&w.out[i]);
     tokenizer_free(t);
 }
 
@@ -171,7 +176,8 @@ TEST(encode_a_megabyte_of_one_letter) {
 
 static size_t count_added(const tokenizer *t, const token_list *l) {
     size_t n = 0;
-    for (size_t i = 0; i < l->n; i++) n += (t->flags[l->ids[i]] & TOKEN_ADDED) != 0;
+    for (size_t i = 0; i < l->n; i++)
+        n += (t->flags[l->ids[i]] & TOKEN_ADDED) != 0;
     return n;
 }
 
@@ -202,7 +208,8 @@ TEST(encode_longest_added_token_wins) {
     static const char *const added[] = {"<a", "<a>", "<a>b", "x<a>bc"};
     bpe_trainer *b;
     tokenizer *t;
-    REQUIRE_OK(bpe_trainer_new(&b, &(bpe_options){.vocab_size = 260, .added = added, .n_added = 4}));
+    REQUIRE_OK(
+        bpe_trainer_new(&b, &(bpe_options){.vocab_size = 260, .added = added, .n_added = 4}));
     REQUIRE_OK(bpe_trainer_finish(b, &t));
     bpe_trainer_free(b);
     static const struct {
@@ -218,7 +225,8 @@ TEST(encode_longest_added_token_wins) {
         token_list ids = {0};
         REQUIRE_OK(tokenizer_encode(t, cases[i].text, strlen(cases[i].text), SPECIAL_PARSE, &ids));
         size_t n = 0;
-        while (n < ids.n && cases[i].ids[n] == ids.ids[n]) n++;
+        while (n < ids.n && cases[i].ids[n] == ids.ids[n])
+            n++;
         CHECK(n == ids.n && cases[i].ids[n] == -1, "%s: differs at %zu", cases[i].text, n);
         token_list_clear(&ids);
     }

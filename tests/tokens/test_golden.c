@@ -12,7 +12,8 @@
 
 /* Compares one {"text", "ids"}; text must come back too, in NFC if the tokenizer normalises. */
 static bool check_line(const tokenizer *t, encoder *e, const json_t *line, bool exact, int number) {
-    const json_t *text_json = json_object_get(line, "text"), *ids_json = json_object_get(line, "ids");
+    const json_t *text_json = json_object_get(line, "text"),
+                 *ids_json = json_object_get(line, "ids");
     const char *bytes = json_string_value(text_json);
     size_t n = json_string_length(text_json), back_n;
     token_list ids = {0};
@@ -23,8 +24,8 @@ static bool check_line(const tokenizer *t, encoder *e, const json_t *line, bool 
            ids.ids[same] == json_integer_value(json_array_get(ids_json, same)))
         same++;
     bool good = s == STATUS_OK && same == ids.n && same == json_array_size(ids_json);
-    CHECK(good, "line %d: id %zu of %zu is %d, expected %d", number, same, json_array_size(ids_json),
-          same < ids.n ? ids.ids[same] : -1,
+    CHECK(good, "line %d: id %zu of %zu is %d, expected %d", number, same,
+          json_array_size(ids_json), same < ids.n ? ids.ids[same] : -1,
           (int)json_integer_value(json_array_get(ids_json, same)));
     s = tokenizer_decode(t, ids.ids, ids.n, true, &back, &back_n);
     CHECK(s == STATUS_OK && (!exact || (back_n == n && memcmp(back, bytes, n) == 0)),
@@ -63,14 +64,19 @@ static void check_data(const char *folder, int32_t vocab_size, int32_t bos, int3
     tokenizer *t;
     REQUIRE_OK(path_join(path, found, "golden.jsonl"));
     REQUIRE_OK(tokenizer_open(&t, found));
-    CHECK(tokenizer_vocab_size(t) == vocab_size && tokenizer_bos(t) == bos && tokenizer_eos(t) == eos,
+    CHECK(tokenizer_vocab_size(t) == vocab_size && tokenizer_bos(t) == bos &&
+              tokenizer_eos(t) == eos,
           "size %d, BOS %d, EOS %d", tokenizer_vocab_size(t), tokenizer_bos(t), tokenizer_eos(t));
     check_lines(t, path, exact, 285);
     tokenizer_free(t);
 }
 
-TEST(golden_deepseek_v3) { check_data("deepseek-v3", 128815, 0, 1, true); }
-TEST(golden_qwen3) { check_data("qwen3", 151669, -1, 151645, false); }
+TEST(golden_deepseek_v3) {
+    check_data("deepseek-v3", 128815, 0, 1, true);
+}
+TEST(golden_qwen3) {
+    check_data("qwen3", 151669, -1, 151645, false);
+}
 
 TEST(golden_gpt2) {
     const char *path = test_data("tokenizers/gpt2");
@@ -90,8 +96,10 @@ TEST(golden_own_vocabulary) {
     size_t n, expected_n, json_n;
     REQUIRE_OK(file_read(GOLDEN "/text.txt", 0, &bytes, &n));
     bpe_trainer *b;
-    bpe_options o = {.vocab_size = 640, .pretokenizer = PRETOKENIZER_DEEPSEEK_V3,
-                     .added = bpe_default_added, .n_added = BPE_DEFAULT_ADDED,
+    bpe_options o = {.vocab_size = 640,
+                     .pretokenizer = PRETOKENIZER_DEEPSEEK_V3,
+                     .added = bpe_default_added,
+                     .n_added = BPE_DEFAULT_ADDED,
                      .n_special = BPE_DEFAULT_SPECIAL};
     REQUIRE_OK(bpe_trainer_new(&b, &o));
     REQUIRE_OK(bpe_trainer_add(b, &(text_span){bytes, n}, 1));

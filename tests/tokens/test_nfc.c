@@ -8,8 +8,8 @@
 
 static bool same_as_utf8proc(nfc_buffer *b, const uint8_t *text, size_t n) {
     utf8proc_uint8_t *expected = NULL;
-    utf8proc_ssize_t length = utf8proc_map(text, (utf8proc_ssize_t)n, &expected,
-                                           UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t length =
+        utf8proc_map(text, (utf8proc_ssize_t)n, &expected, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     const uint8_t *out;
     size_t out_n;
     bool same = length >= 0 && nfc_text(b, text, n, &out, &out_n) == STATUS_OK &&
@@ -22,7 +22,8 @@ TEST(nfc_equals_utf8proc) {
     static uint8_t text[3000];
     nfc_buffer b = {0};
     for (uint64_t i = 0; i < 2000; i++) {
-        size_t n = random_text(i % 2 ? TEXT_UNICODE : TEXT_ASCII, i, text, i % 5 ? 60 : sizeof text);
+        size_t n =
+            random_text(i % 2 ? TEXT_UNICODE : TEXT_ASCII, i, text, i % 5 ? 60 : sizeof text);
         REQUIRE(same_as_utf8proc(&b, text, n), "text %d", (int)i);
     }
     nfc_clear(&b);
@@ -62,7 +63,11 @@ TEST(nfc_keeps_invalid_bytes) {
     }
     const uint8_t *out;
     size_t out_n;
-    REQUIRE_OK(nfc_text(&b, (const uint8_t *)"\xFF" "e\xCC\x81\xCC" "e\xCC\x81", 8, &out, &out_n));
+    REQUIRE_OK(nfc_text(&b,
+                        (const uint8_t *)"\xFF"
+                                         "e\xCC\x81\xCC"
+                                         "e\xCC\x81",
+                        8, &out, &out_n));
     CHECK(out_n == 6 && memcmp(out, "\xFF\xC3\xA9\xCC\xC3\xA9", 6) == 0, "%zu bytes", out_n);
     nfc_clear(&b);
 }
@@ -70,7 +75,8 @@ TEST(nfc_keeps_invalid_bytes) {
 TEST(nfc_of_a_megabyte_of_marks_is_fast) {
     size_t n = 1 << 20;
     uint8_t *text = mem_alloc(n);
-    for (size_t i = 0; i < n; i += 2) memcpy(text + i, i % 4 ? "\xCC\x81" : "\xCC\xA7", 2);
+    for (size_t i = 0; i < n; i += 2)
+        memcpy(text + i, i % 4 ? "\xCC\x81" : "\xCC\xA7", 2);
     nfc_buffer b = {0};
     const uint8_t *out;
     size_t out_n;

@@ -16,8 +16,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#define WHITE "\\x{09}-\\x{0d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}" \
-              "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define WHITE                                                                                      \
+    "\\x{09}-\\x{0d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"                             \
+    "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 
 static pcre2_code *compile(const char *pattern) {
     int error;
@@ -62,8 +63,8 @@ static size_t oracle_pass(const char *regex, const uint8_t *text, const size_t *
     size_t count = 0;
     for (size_t i = 0, from = 0; i < n; from = ends[i++]) {
         size_t length = ends[i] - from, at = 0, done = 0;
-        while (at < length && pcre2_match(code, text + from, length, at, PCRE2_NO_UTF_CHECK, match,
-                                          NULL) > 0) {
+        while (at < length &&
+               pcre2_match(code, text + from, length, at, PCRE2_NO_UTF_CHECK, match, NULL) > 0) {
             const PCRE2_SIZE *found = pcre2_get_ovector_pointer(match);
             if (found[0] > done) out[count++] = from + found[0];
             out[count++] = from + found[1];
@@ -81,7 +82,8 @@ static size_t as_utf8(const uint8_t *text, size_t n, uint8_t *out, size_t *place
     size_t used = 0;
     for (size_t i = 0; i < n;) {
         size_t length = utf8_sequence(text + i, n - i);
-        for (size_t k = 0; k < (length > 0 ? length : 1); k++) place[i + k] = used + k;
+        for (size_t k = 0; k < (length > 0 ? length : 1); k++)
+            place[i + k] = used + k;
         if (length > 0)
             memcpy(out + used, text + i, length);
         else
@@ -102,13 +104,15 @@ static int compare_with_oracle(pretokenizer kind, const uint8_t *text, size_t n)
     size_t utf8_n = as_utf8(text, n, utf8, place), n_expected = n > 0 ? 1 : 0;
     expected[0] = utf8_n;
     for (int pass = 0; pretokenizer_regex(kind, pass) != NULL; pass++) {
-        n_expected = oracle_pass(pretokenizer_regex(kind, pass), utf8, expected, n_expected, scratch);
+        n_expected =
+            oracle_pass(pretokenizer_regex(kind, pass), utf8, expected, n_expected, scratch);
         size_t *swap = expected;
         expected = scratch;
         scratch = swap;
     }
     size_t at = 0, count = 0;
-    while (at < n) count += pretokenize(kind, text, n, &at, ends + count, 7);
+    while (at < n)
+        count += pretokenize(kind, text, n, &at, ends + count, 7);
     int bad = count != n_expected;
     for (size_t i = 0; i < count && i < n_expected; i++) {
         if (place[ends[i]] == expected[i]) continue;
@@ -206,9 +210,9 @@ TEST(pretokenize_matches_pcre2_on_random_text) {
 
 TEST(pretokenize_matches_pcre2_on_real_text) {
 #ifdef HAVE_PCRE2
-    static const char *const files[] = {"xquad/xquad.en.json", "xquad/xquad.zh.json",
-                                        "xquad/xquad.ar.json", "xquad/xquad.de.json",
-                                        "xquad/xquad.ru.json", "xquad/xquad.tr.json",
+    static const char *const files[] = {"xquad/xquad.en.json",          "xquad/xquad.zh.json",
+                                        "xquad/xquad.ar.json",          "xquad/xquad.de.json",
+                                        "xquad/xquad.ru.json",          "xquad/xquad.tr.json",
                                         "tokenizers/qwen3/golden.jsonl"};
     int seen = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -253,11 +257,22 @@ TEST(pretokenize_by_hand) {
     check_pieces(qw, "  12", "[ ][ ][1][2]");
     check_pieces(ds, "a \n  b", "[a][ \n][ ][ b]");
     /* kana punctuation inside a Chinese-and-kana stretch; digits split it first */
-    check_pieces(ds, "\xE3\x82\xA2\xE3\x83\xBB\xE3\x82\xA2", "[\xE3\x82\xA2][\xE3\x83\xBB][\xE3\x82\xA2]");
-    check_pieces(ds, "\xE4\xB8\xAD\xE6\x96\x87" "12a", "[\xE4\xB8\xAD\xE6\x96\x87][12][a]");
+    check_pieces(ds, "\xE3\x82\xA2\xE3\x83\xBB\xE3\x82\xA2",
+                 "[\xE3\x82\xA2][\xE3\x83\xBB][\xE3\x82\xA2]");
+    check_pieces(ds,
+                 "\xE4\xB8\xAD\xE6\x96\x87"
+                 "12a",
+                 "[\xE4\xB8\xAD\xE6\x96\x87][12][a]");
     /* characters without a class: a gap is one piece, the last goes with the letter */
-    check_pieces(ds, "\x01\x02\x03" "a", "[\x01\x02][\x03" "a]");
-    check_pieces(qw, "\x01\x02\x03" "a", "[\x01\x02\x03][a]");
+    check_pieces(ds,
+                 "\x01\x02\x03"
+                 "a",
+                 "[\x01\x02][\x03"
+                 "a]");
+    check_pieces(qw,
+                 "\x01\x02\x03"
+                 "a",
+                 "[\x01\x02\x03][a]");
 }
 
 TEST(pretokenize_covers_the_text_from_any_piece_on) {
@@ -293,9 +308,11 @@ TEST(pretokenize_seam_changes_no_piece) {
             size_t have = pretokenize(kind, text, seam, &at, parts, 4000);
             at = 0;
             size_t more = pretokenize(kind, text + seam, n - seam, &at, parts + have, 4000 - have);
-            for (size_t k = 0; k < more; k++) parts[have + k] += seam;
+            for (size_t k = 0; k < more; k++)
+                parts[have + k] += seam;
             REQUIRE(have + more == count && memcmp(parts, whole, count * sizeof *whole) == 0,
-                    "%s: text %d cut at %zu has other pieces", pretokenizer_name(kind), (int)i, seam);
+                    "%s: text %d cut at %zu has other pieces", pretokenizer_name(kind), (int)i,
+                    seam);
             seams += seam < n;
         }
     CHECK(seams > 100, "only %d texts had a seam", seams);

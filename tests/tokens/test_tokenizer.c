@@ -171,7 +171,8 @@ TEST(tokenizer_gpt2_folder) {
     REQUIRE_OK(tokenizer_encode(t, text, n, SPECIAL_AS_TEXT, &a));
     REQUIRE_OK(tokenizer_encode(folder_t, text, n, SPECIAL_AS_TEXT, &b));
     REQUIRE(a.n == b.n, "%zu and %zu ids", a.n, b.n);
-    for (size_t i = 0; i < a.n; i++) CHECK(id_of[a.ids[i]] == b.ids[i], "id %zu", i);
+    for (size_t i = 0; i < a.n; i++)
+        CHECK(id_of[a.ids[i]] == b.ids[i], "id %zu", i);
     token_list_clear(&a);
     token_list_clear(&b);
     tokenizer_free(folder_t);
@@ -215,7 +216,8 @@ TEST(tokenizer_config_names_bos_and_eos) {
             continue;
         }
         REQUIRE(s == STATUS_OK, "case %zu: %s", i, error_last()->what);
-        CHECK(t->bos == cases[i].bos && t->eos == cases[i].eos, "case %zu: %d, %d", i, t->bos, t->eos);
+        CHECK(t->bos == cases[i].bos && t->eos == cases[i].eos, "case %zu: %d, %d", i, t->bos,
+              t->eos);
         tokenizer_free(t);
     }
     mem_free(json);
@@ -254,18 +256,23 @@ typedef struct refusal {
 static const refusal refusals[] = {
     {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", F_TOKENIZER_UNSUPPORTED, "\"Unigram\""},
     {"\"type\":\"BPE\"", "\"type\":7", F_TOKENIZER, "model has no type"},
-    {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", F_TOKENIZER_UNSUPPORTED, "\"Lowercase\""},
+    {"\"normalizer\":null", "\"normalizer\":{\"type\":\"Lowercase\"}", F_TOKENIZER_UNSUPPORTED,
+     "\"Lowercase\""},
     {"\"normalizer\":null", "\"normalizer\":[]", F_TOKENIZER, "normalizer"},
     {"\\\\p{N}{1,3}", "\\\\p{N}{1,4}", F_TOKENIZER_UNSUPPORTED, "{1,4}"},
     {"\"Regex\":", "\"String\":", F_TOKENIZER_UNSUPPORTED, "regular expression"},
     {"\"Isolated\"", "\"Removed\"", F_TOKENIZER_UNSUPPORTED, "\"Removed\""},
     {"\"invert\":false", "\"invert\":true", F_TOKENIZER_UNSUPPORTED, "inverted"},
-    {"\"add_prefix_space\":false", "\"add_prefix_space\":true", F_TOKENIZER_UNSUPPORTED, "add_prefix_space"},
+    {"\"add_prefix_space\":false", "\"add_prefix_space\":true", F_TOKENIZER_UNSUPPORTED,
+     "add_prefix_space"},
     {"\"type\":\"ByteLevel\"", "\"type\":\"Metaspace\"", F_TOKENIZER_UNSUPPORTED, "\"Metaspace\""},
-    {"\"truncation\":null", "\"truncation\":{\"max_length\":5}", F_TOKENIZER_UNSUPPORTED, "truncation"},
+    {"\"truncation\":null", "\"truncation\":{\"max_length\":5}", F_TOKENIZER_UNSUPPORTED,
+     "truncation"},
     {"\"padding\":null", "\"padding\":{}", F_TOKENIZER_UNSUPPORTED, "padding"},
-    {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}", F_TOKENIZER_UNSUPPORTED, "BertProcessing"},
-    {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"", F_TOKENIZER_UNSUPPORTED, "\"WordPiece\""},
+    {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}",
+     F_TOKENIZER_UNSUPPORTED, "BertProcessing"},
+    {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"",
+     F_TOKENIZER_UNSUPPORTED, "\"WordPiece\""},
     {"\"dropout\":null", "\"dropout\":0.1", F_TOKENIZER_UNSUPPORTED, "dropout"},
     {"\"unk_token\":null", "\"unk_token\":\"<unk>\"", F_TOKENIZER_UNSUPPORTED, "unk_token"},
     {"\"byte_fallback\":false", "\"byte_fallback\":true", F_TOKENIZER_UNSUPPORTED, "byte_fallback"},

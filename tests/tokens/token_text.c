@@ -10,23 +10,24 @@ static size_t put_utf8(uint32_t c, uint8_t *out) {
     if (c < 0x80) return out[0] = (uint8_t)c, 1;
     if (c < 0x800) return out[0] = (uint8_t)(0xC0 | c >> 6), out[1] = (uint8_t)(0x80 | (c & 63)), 2;
     size_t n = c < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 63));
+    for (size_t i = n - 1; i > 0; i--, c >>= 6)
+        out[i] = (uint8_t)(0x80 | (c & 63));
     out[0] = (uint8_t)((n == 3 ? 0xE0 : 0xF0) | c);
     return n;
 }
 
 static uint32_t exotic(rng r, uint64_t i) {
     static const uint32_t single[] = {
-        0x85,   0xA0,   0x1680, 0x180E, 0x2003, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0x200B,
-        0x200D, 0xFEFF, 0x17F,  0x212A, 0x2126, 0x30FB, 0x30FC, 0x3040, 0x3099, 0x309A, 0x309B,
-        0x30A0, 0x9FA5, 0x9FA6, 0x4E00, 0x3007, 0x1100, 0x1161, 0x11A8, 0xAC00, 0xAC01, 0x323,
-        0x307,  0x1E9B, 0x1F600, 0x20000, 0xE0100, 0xFFFD, 0x2160, 0xB2, 0xBD, 0x661, 0xFF11};
-    static const uint32_t ranges[][2] = {{0x80, 0x250},     {0x300, 0x370},   {0x370, 0x530},
-                                         {0x590, 0x6FF},    {0x900, 0xE7F},   {0x1100, 0x11FF},
-                                         {0x2000, 0x2BFF},  {0x3000, 0x3130}, {0x4E00, 0x9FFF},
-                                         {0xAC00, 0xD7A3},  {0xF900, 0xFAFF}, {0xFE00, 0xFFFF},
-                                         {0x10000, 0x1FFFF}};
-    const size_t n_single = sizeof single / sizeof *single, n_ranges = sizeof ranges / sizeof *ranges;
+        0x85,   0xA0,   0x1680,  0x180E,  0x2003,  0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0x200B,
+        0x200D, 0xFEFF, 0x17F,   0x212A,  0x2126,  0x30FB, 0x30FC, 0x3040, 0x3099, 0x309A, 0x309B,
+        0x30A0, 0x9FA5, 0x9FA6,  0x4E00,  0x3007,  0x1100, 0x1161, 0x11A8, 0xAC00, 0xAC01, 0x323,
+        0x307,  0x1E9B, 0x1F600, 0x20000, 0xE0100, 0xFFFD, 0x2160, 0xB2,   0xBD,   0x661,  0xFF11};
+    static const uint32_t ranges[][2] = {
+        {0x80, 0x250},    {0x300, 0x370},   {0x370, 0x530},    {0x590, 0x6FF},   {0x900, 0xE7F},
+        {0x1100, 0x11FF}, {0x2000, 0x2BFF}, {0x3000, 0x3130},  {0x4E00, 0x9FFF}, {0xAC00, 0xD7A3},
+        {0xF900, 0xFAFF}, {0xFE00, 0xFFFF}, {0x10000, 0x1FFFF}};
+    const size_t n_single = sizeof single / sizeof *single,
+                 n_ranges = sizeof ranges / sizeof *ranges;
     if (rng_below(r, i, 2) == 0) return single[rng_below(r, i + 1, n_single)];
     const uint32_t *range = ranges[rng_below(r, i + 1, n_ranges)];
     return range[0] + (uint32_t)rng_below(r, i + 2, range[1] - range[0] + 1);
@@ -51,7 +52,8 @@ size_t random_text(text_kind kind, uint64_t seed, uint8_t *out, size_t n) {
         }
         uint32_t c = odd ? exotic(r, i + 3) : plain(r, i + 3);
         uint64_t times = rng_below(r, i + 6, 8) == 0 ? 1 + rng_below(r, i + 7, 5) : 1;
-        for (; times > 0 && used + 4 <= n; times--) used += put_utf8(c, out + used);
+        for (; times > 0 && used + 4 <= n; times--)
+            used += put_utf8(c, out + used);
     }
     return used;
 }
