@@ -81,16 +81,31 @@ done:
     return s;
 }
 
-static status measure(const dataset *d, eval_result *out) {
-    char *bytes;
-    size_t n_train, n;
-    TRY(both_texts(d, &bytes, &n_train, &n));
-    const uint8_t *train = (const uint8_t *)bytes, *held = train + n_train;
+/* The held-out text follows the training text. */
+static status measure_texts(const uint8_t *train, size_t n_train, size_t n, eval_result *out) {
+    const uint8_t *held = train + n_train;
     status s = baseline_gzip(held, n, &out->gzip);
     if (s == STATUS_OK) s = baseline_xz(held, n, &out->xz);
     if (s == STATUS_OK) s = baseline_xz_primed(train, n_train, n, &out->xz_primed);
     if (s == STATUS_OK) s = baseline_witten_bell(train, n_train, held, n, out->witten_bell);
+    return s;
+}
+
+static status measure(const dataset *d, eval_result *out) {
+    char *bytes;
+    size_t n_train, n;
+    TRY(both_texts(d, &bytes, &n_train, &n));
+    status s = measure_texts((const uint8_t *)bytes, n_train, n, out);
     mem_free(bytes);
+    return s;
+}
+
+status baselines_of_file(const char *path, eval_result *out) {
+    mapped_file m;
+    TRY(mapped_open(&m, path));
+    size_t train = m.size / 10 * 9 + m.size % 10 * 9 / 10;
+    status s = measure_texts(m.data, train, m.size - train, out);
+    mapped_close(&m);
     return s;
 }
 

@@ -189,8 +189,10 @@ status eval_run(bundle *b, const eval_options *o, eval_result *out) {
     double began = clock_seconds();
     int64_t context = b->model.config.max_position;
     int seq_len = o->seq_len > 0 ? o->seq_len : context > 0 && context < 512 ? (int)context : 512;
-    loader_options lo = {.folder = o->data, .split = SPLIT_VALIDATION, .seq_len = seq_len,
-                         .mode = o->stream ? LOADER_STREAM : LOADER_PACKED};
+    const char *from = o->input != NULL ? o->input : o->data;
+    loader_options lo = {.folder = o->input != NULL ? NULL : o->data, .input = o->input,
+                         .split = SPLIT_VALIDATION, .seq_len = seq_len,
+                         .mode = o->stream || o->input != NULL ? LOADER_STREAM : LOADER_PACKED};
     loader *l = NULL;
     row_sum *sums = NULL;
     int32_t *token_bytes = NULL;
@@ -199,7 +201,7 @@ status eval_run(bundle *b, const eval_options *o, eval_result *out) {
     if (loader_vocab_size(l) > b->model.config.vocab_size) {
         s = FAIL(F_TOKENIZER, text("the data has %d tokens, the model %" PRId64, loader_vocab_size(l),
                                    b->model.config.vocab_size),
-                 o->data, "they were made with different tokenizers",
+                 from, "they were made with different tokenizers",
                  "evaluate on the data the model was trained with");
         goto done;
     }
@@ -216,7 +218,9 @@ status eval_run(bundle *b, const eval_options *o, eval_result *out) {
     TRY_GOTO(s, result_fill(sums, n_rows, o->seed, out));
     if (o->untrained)
         TRY_GOTO(s, untrained_run(b, l, seq_len, n_rows, token_bytes, sums, &out->untrained));
-    if (o->baselines) TRY_GOTO(s, baselines_of_data(o->data, out));
+    if (o->baselines)
+        TRY_GOTO(s, o->input != NULL ? baselines_of_file(o->input, out)
+                                     : baselines_of_data(o->data, out));
 done:
     mem_free(token_bytes);
     mem_free(sums);

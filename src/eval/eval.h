@@ -23,7 +23,8 @@
 #define WITTEN_BELL_ORDERS 5
 
 typedef struct eval_options {
-    const char *data;   /* dataset folder */
+    const char *data;   /* dataset folder; or */
+    const char *input;  /* a file taken as bytes, its last tenth held out; NULL = none */
     int seq_len;        /* row length; 0 = the model's context, at most 512 */
     int64_t max_tokens; /* validation tokens looked at; 0 = all */
     bool baselines, untrained;

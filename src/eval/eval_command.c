@@ -42,10 +42,9 @@ static const option_table eval_options_table = {rows, sizeof rows / sizeof rows[
                                                 sizeof(eval_settings), NULL};
 static const option_table *const tables[] = {&eval_options_table, NULL};
 
-/* [train] data of a run's config.ini. */
+/* [train] data or input of a run's config.ini. */
 typedef struct run_data {
-    char path[PATH_SIZE];
-    bool stream;
+    char path[PATH_SIZE], input[PATH_SIZE];
 } run_data;
 
 static int on_key(void *user, const char *section, const char *name, const char *value) {
@@ -53,22 +52,23 @@ static int on_key(void *user, const char *section, const char *name, const char 
     if (strcmp(section, "train") != 0) return 1;
     size_t n = strlen(value);
     if (n >= 2 && value[0] == '"' && value[n - 1] == '"') value++, n -= 2;
-    if (strcmp(name, "data") == 0 && n > 0 && n < PATH_SIZE) {
-        memcpy(found->path, value, n);
-        found->path[n] = '\0';
+    bool input = strcmp(name, "input") == 0;
+    if ((input || strcmp(name, "data") == 0) && n > 0 && n < PATH_SIZE) {
+        char *to = input ? found->input : found->path;
+        memcpy(to, value, n);
+        to[n] = '\0';
     }
     return 1;
 }
 
 static status data_of_run(const char *run, run_data *found) {
     char ini[PATH_SIZE];
-    found->path[0] = '\0';
     TRY(path_join(ini, run, "config.ini"));
     if (path_exists(ini) && ini_parse(ini, on_key, found) < 0)
         return error_errno(5, "read the settings of the run", ini);
-    if (found->path[0] != '\0') return STATUS_OK;
+    if (found->path[0] != '\0' || found->input[0] != '\0') return STATUS_OK;
     return FAIL(F_USAGE, text("which data should %s be evaluated on?", run), run,
-                "its config.ini names no dataset", "add --data FOLDER");
+                "its config.ini names neither a dataset nor a file", "add --data FOLDER");
 }
 
 static void print_result(const command_context *c, const eval_result *r) {
@@ -127,7 +127,8 @@ static status eval_command_run(command_context *c) {
     const char *run = c->arguments[0];
     run_data data = {0};
     if (s->data[0] == '\0') TRY(data_of_run(run, &data));
-    const char *folder = s->data[0] != '\0' ? s->data : data.path;
+    const char *folder = s->data[0] != '\0' ? s->data : data.path[0] != '\0' ? data.path : data.input;
+    bool file = folder == data.input;
     char found[PATH_SIZE], kept[PATH_SIZE];
     TRY(bundle_find(found, run));
     if (c->dry_run) {
@@ -136,7 +137,7 @@ static status eval_command_run(command_context *c) {
     }
     bundle b;
     TRY(bundle_open(&b, run));
-    eval_options o = {.data = folder, .seq_len = (int)s->seq_len, .max_tokens = s->limit,
+    eval_options o = {.data = file ? NULL : folder, .input = file ? folder : NULL, .seq_len = (int)s->seq_len, .max_tokens = s->limit,
                       .baselines = s->baselines, .untrained = s->untrained, .stream = s->stream,
                       .seed = c->seed};
     eval_result r;

@@ -31,7 +31,8 @@ const option_preset train_recipes[] = {
      "minutes = 6\n"
      "learning-rate = 2e-3\n"
      "schedule = wsd\n"
-     "decay-share = 0.2\n"},
+     "decay-share = 0.2\n"
+     "eval-tokens = 16k\n"},
     {"shakespeare-char", "dense, 0.8 M parameters, bytes: --input FILE, about three minutes",
      "[model]\n"
      "size = shakespeare-char\n"
