@@ -164,10 +164,11 @@ static void blas_run(void *context) {
              0.0f, j->c, BLAS_SIZE); /* row-major, nothing transposed */
 }
 
-/* One-thread GFLOP/s of sgemm; 0 if the library is not installed. */
+/* One-thread GFLOP/s of sgemm; 0 if the library is not installed. It stays loaded: libraries of
+ * this kind do not expect to be unloaded. */
 static status blas_speed(double *gflops) {
     *gflops = 0;
-    setenv("OPENBLAS_NUM_THREADS", "1", 0); /* read when the library is loaded: no threads */
+    setenv("OPENBLAS_NUM_THREADS", "1", 1); /* read when the library is loaded: no threads */
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) return STATUS_OK;
     void *symbol = dlsym(library, "cblas_sgemm");
