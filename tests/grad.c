@@ -81,20 +81,23 @@ static void check_entry(grad_check *c, const grad_tensor *t, int64_t i, double r
 static void check_entries(grad_check *c, int number) {
     const grad_tensor *t = &c->tensors[number];
     double squares = 0;
-    for (int64_t i = 0; i < t->n; i++) squares += t->grad[i] * t->grad[i];
+    for (int64_t i = 0; i < t->n; i++)
+        squares += t->grad[i] * t->grad[i];
     double rms = sqrt(squares / (double)t->n);
     CHECK(rms > 0, "%s: %s has no gradient", c->name, t->name);
     for (int e = 0; e < c->entries && rms > 0; e++) {
         rng r = rng_at(c->seed + 1, RNG_TEST, (uint64_t)number);
         int64_t i = (int64_t)rng_below(r, (uint64_t)e, (uint64_t)t->n);
-        while (e % 2 == 0 && fabs(t->grad[i]) < rms / 4) i = (i + 1) % t->n;
+        while (e % 2 == 0 && fabs(t->grad[i]) < rms / 4)
+            i = (i + 1) % t->n;
         check_entry(c, t, i, rms);
     }
 }
 
 static bool space_open(const grad_check *c, space *s) {
     *s = (space){0};
-    for (int k = 0; k < c->n_tensors; k++) s->n += c->tensors[k].n;
+    for (int k = 0; k < c->n_tensors; k++)
+        s->n += c->tensors[k].n;
     s->from = mem_alloc((size_t)s->n * sizeof *s->from);
     s->along = mem_alloc((size_t)s->n * sizeof *s->along);
     if (s->from == NULL || s->along == NULL) return false;
@@ -114,8 +117,10 @@ void grad_check_run(grad_check *c) {
     c->worst_direction = c->worst_entry = 0;
     bool open = space_open(c, &s);
     CHECK(open, "%s: no memory", c->name);
-    for (int k = 0; open && k < c->directions; k++) check_direction(c, &s, k);
-    for (int k = 0; open && k < c->n_tensors; k++) check_entries(c, k);
+    for (int k = 0; open && k < c->directions; k++)
+        check_direction(c, &s, k);
+    for (int k = 0; open && k < c->n_tensors; k++)
+        check_entries(c, k);
     mem_free(s.from);
     mem_free(s.along);
 }

@@ -7,8 +7,8 @@
  * The four-point stencil (8 (L(+h) - L(-h)) - (L(+2h) - L(-2h))) / 12 h has an error of order h^4.
  * Along random unit directions over all tensors h is 1e-3 and the relative error must be <= 1e-7;
  * directions nearly orthogonal to the gradient, where rounding of L would be measured instead, are
- * drawn again. For single entries h is 1e-4 and |difference| <= 1e-5 max(|g|, 1e-3 rms of the tensor's
- * gradient). Values are put back bit for bit.
+ * drawn again. For single entries h is 1e-4 and |difference| <= 1e-5 max(|g|, 1e-3 rms of the
+ * tensor's gradient). Values are put back bit for bit.
  */
 #ifndef FATHOM_TEST_GRAD_H
 #define FATHOM_TEST_GRAD_H

@@ -38,13 +38,22 @@ static attention_call sequence_call(const tape *t, const attention_shape *s,
                                     const token_layout *layout, int sequence, const tensor *q,
                                     const tensor *y) {
     int64_t first = layout->start[sequence];
-    return (attention_call){.t = t->dtype, .n_head = s->n_head, .n_kv_head = s->n_kv_head,
-                            .qk_dim = s->qk_dim, .shared_dim = s->shared_dim, .v_dim = s->v_dim,
-                            .scale = s->scale, .rows = layout->start[sequence + 1] - first,
-                            .position = layout->position + first, .first = layout->first + first,
-                            .q = row(q, first), .ldq = q->stride[0],
-                            .k_head_stride = s->k_head_stride, .v_head_stride = s->v_head_stride,
-                            .out = row(y, first), .ldo = y->stride[0]};
+    return (attention_call){.t = t->dtype,
+                            .n_head = s->n_head,
+                            .n_kv_head = s->n_kv_head,
+                            .qk_dim = s->qk_dim,
+                            .shared_dim = s->shared_dim,
+                            .v_dim = s->v_dim,
+                            .scale = s->scale,
+                            .rows = layout->start[sequence + 1] - first,
+                            .position = layout->position + first,
+                            .first = layout->first + first,
+                            .q = row(q, first),
+                            .ldq = q->stride[0],
+                            .k_head_stride = s->k_head_stride,
+                            .v_head_stride = s->v_head_stride,
+                            .out = row(y, first),
+                            .ldo = y->stride[0]};
 }
 
 /* Pointers to every 64th row of the n rows from `first`. */
@@ -96,12 +105,11 @@ static bool keys_fit(tape *t, const var *k, const var *shared, const var *v, int
                            ? s->shared_dim == 0
                            : shared->value.dim[0] == n && shared->value.dim[1] == s->shared_dim;
     if (fit && shared_fits) return true;
-    op_shape_error(t, "attention",
-                   text("keys %s + %s, values %s for %d heads of %d + %d, %d",
-                        tensor_shape_text(&k->value),
-                        shared == NULL ? "none" : tensor_shape_text(&shared->value),
-                        tensor_shape_text(&v->value), s->n_kv_head, s->qk_dim, s->shared_dim,
-                        s->v_dim));
+    op_shape_error(
+        t, "attention",
+        text("keys %s + %s, values %s for %d heads of %d + %d, %d", tensor_shape_text(&k->value),
+             shared == NULL ? "none" : tensor_shape_text(&shared->value),
+             tensor_shape_text(&v->value), s->n_kv_head, s->qk_dim, s->shared_dim, s->v_dim));
     return false;
 }
 
@@ -122,11 +130,16 @@ static status positions_check(const token_layout *layout) {
 static attention_gradient sequence_gradient(const attention_record *r, int64_t first,
                                             const tensor *dy, const tensor *dq, const tensor *dk,
                                             const tensor *ds, const tensor *dv) {
-    return (attention_gradient){.dout = row(dy, first), .lddo = dy->stride[0],
-                                .dq = row(dq, first), .lddq = dq->stride[0],
-                                .dk = row(dk, first), .lddk = dk->stride[0],
-                                .dshared = row(ds, first), .ldds = ds->stride[0],
-                                .dv = row(dv, first), .lddv = dv->stride[0],
+    return (attention_gradient){.dout = row(dy, first),
+                                .lddo = dy->stride[0],
+                                .dq = row(dq, first),
+                                .lddq = dq->stride[0],
+                                .dk = row(dk, first),
+                                .lddk = dk->stride[0],
+                                .dshared = row(ds, first),
+                                .ldds = ds->stride[0],
+                                .dv = row(dv, first),
+                                .lddv = dv->stride[0],
                                 .dk_head_stride = r->shape.k_head_stride,
                                 .dv_head_stride = r->shape.v_head_stride};
 }
@@ -154,8 +167,8 @@ var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layo
                   const attention_shape *shape) {
     if (!queries_fit(t, q, layout, shape) || !keys_fit(t, k, shared, v, layout->n, shape))
         return t->poison;
-    bool gradient = q->needs_grad || k->needs_grad || v->needs_grad ||
-                    (shared != NULL && shared->needs_grad);
+    bool gradient =
+        q->needs_grad || k->needs_grad || v->needs_grad || (shared != NULL && shared->needs_grad);
     var *y = tape_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, gradient);
     attention_record *r = tape_alloc(t, sizeof *r);
     attention_call *calls = tape_alloc(t, (size_t)layout->n_sequences * sizeof *calls);
@@ -163,7 +176,8 @@ var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layo
     char *lse = gradient ? tape_alloc(t, lse_bytes) : NULL;
     if (!tape_ok(t)) return t->poison;
     *r = (attention_record){q, k, shared, v, y, *shape, *layout, calls};
-    for (int i = 0; i < layout->n_sequences && tape_ok(t); i++) make_call(t, r, i, lse);
+    for (int i = 0; i < layout->n_sequences && tape_ok(t); i++)
+        make_call(t, r, i, lse);
     if (tape_runs(t)) tape_fail(t, positions_check(layout));
     if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences));
     if (gradient) tape_push(t, "attention", op_attention_backward, r);

@@ -47,7 +47,8 @@ void rows_copy(const tensor *from, const tensor *to) {
         vector_copy(from->dtype, tensor_count(from), from->data, to->data);
         return;
     }
-    for (int64_t i = 0; i < from->dim[0]; i++) memcpy(row_at(to, i), row_at(from, i), bytes);
+    for (int64_t i = 0; i < from->dim[0]; i++)
+        memcpy(row_at(to, i), row_at(from, i), bytes);
 }
 
 void rows_add(const tensor *from, const tensor *to) {
@@ -79,7 +80,8 @@ static void embedding_backward(tape *t, void *context) {
 static status ids_check(const param *table, const int32_t *ids, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= table->dim[0])
-            return FAIL(F_TOKEN_RANGE, text("token id %" PRId32 " is not in the vocabulary", ids[i]),
+            return FAIL(F_TOKEN_RANGE,
+                        text("token id %" PRId32 " is not in the vocabulary", ids[i]),
                         text("token %" PRId64 " of the batch", i),
                         text("%s has rows for ids 0 to %" PRId64, table->name, table->dim[0] - 1),
                         "use the tokenizer and data this model was made for");
@@ -161,8 +163,9 @@ var *op_concat(tape *t, var *a, var *b) {
     if (!tape_ok(t)) return t->poison;
     int64_t rows = a->value.dim[0], n_a = a->value.dim[1], n_b = b->value.dim[1];
     if (rows != b->value.dim[0])
-        return op_shape_error(t, "concat", text("%s beside %s", tensor_shape_text(&a->value),
-                                                tensor_shape_text(&b->value)));
+        return op_shape_error(
+            t, "concat",
+            text("%s beside %s", tensor_shape_text(&a->value), tensor_shape_text(&b->value)));
     var *y = tape_var(t, rows, n_a + n_b, a->needs_grad || b->needs_grad);
     pair_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;

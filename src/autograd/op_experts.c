@@ -7,9 +7,9 @@
  * and combined after; the sum of a token keeps its order: base first, then experts by id, in f32.
  * No token is dropped.
  *
- * Saved, per place: gathered input, gate/up, their product, the expert's output (for the gradient of
- * the weights). Buffers have the worst-case number of places, rows * K + 32 E, so the arena does not
- * depend on the routing; only used places are touched.
+ * Saved, per place: gathered input, gate/up, their product, the expert's output (for the gradient
+ * of the weights). Buffers have the worst-case number of places, rows * K + 32 E, so the arena does
+ * not depend on the routing; only used places are touched.
  *
  * Weight gradients continue their chains over micro-batches in f32, since padding adds exact zeros;
  * in bf16 a micro-batch's segments are padded to 32 for their own, so the chains group differently.
@@ -28,8 +28,8 @@ typedef struct experts_record {
     param *gate_up, *down;
     int k, n_expert;
     int64_t capacity;
-    int64_t *offset;         /* [E + 1] */
-    int32_t *source, *place; /* [capacity], [rows * K] */
+    int64_t *offset;           /* [E + 1] */
+    int32_t *source, *place;   /* [capacity], [rows * K] */
     tensor in, gate, act, out; /* [capacity, d], [., 2 fe], [., fe], [., d] */
 } experts_record;
 
@@ -53,10 +53,16 @@ static status segments_multiply(tape *t, const experts_record *r, param *w, int 
     const packed_matrix *packed;
     TRY(param_packed(t->params, w, direction, op_product_type(t, w), &packed));
     for (int e = 0; e < r->n_expert; e++)
-        calls[e] = (gemm_call){.type = packed[e].type, .m = segment_rows(r, e), .n = c->dim[1],
-                               .k = a->dim[1], .a = segment(r, a, e), .a_stride_m = a->dim[1],
-                               .a_stride_k = 1, .b = &packed[e],
-                               .c = segment(r, c, e), .ldc = c->dim[1]};
+        calls[e] = (gemm_call){.type = packed[e].type,
+                               .m = segment_rows(r, e),
+                               .n = c->dim[1],
+                               .k = a->dim[1],
+                               .a = segment(r, a, e),
+                               .a_stride_m = a->dim[1],
+                               .a_stride_k = 1,
+                               .b = &packed[e],
+                               .c = segment(r, c, e),
+                               .ldc = c->dim[1]};
     return gemm_grouped(calls, r->n_expert);
 }
 
@@ -66,11 +72,18 @@ static status segments_weight_gradient(tape *t, const experts_record *r, const p
     if (w->grad == NULL) return STATUS_OK;
     size_t matrix = (size_t)(w->dim[1] * w->dim[2]) * dtype_size(t->dtype);
     for (int e = 0; e < r->n_expert; e++)
-        calls[e] = (gemm_call){.type = op_product_type(t, w), .m = w->dim[1], .n = w->dim[2],
-                               .k = segment_rows(r, e), .a = segment(r, dc, e), .a_stride_m = 1,
-                               .a_stride_k = dc->dim[1], .b_raw = segment(r, a, e),
-                               .b_stride_n = 1, .b_stride_k = a->dim[1],
-                               .c = (char *)w->grad + (size_t)e * matrix, .ldc = w->dim[2],
+        calls[e] = (gemm_call){.type = op_product_type(t, w),
+                               .m = w->dim[1],
+                               .n = w->dim[2],
+                               .k = segment_rows(r, e),
+                               .a = segment(r, dc, e),
+                               .a_stride_m = 1,
+                               .a_stride_k = dc->dim[1],
+                               .b_raw = segment(r, a, e),
+                               .b_stride_n = 1,
+                               .b_stride_k = a->dim[1],
+                               .c = (char *)w->grad + (size_t)e * matrix,
+                               .ldc = w->dim[2],
                                .accumulate = true};
     return gemm_grouped(calls, r->n_expert);
 }
@@ -159,8 +172,9 @@ static bool experts_fit(tape *t, const var *x, const routing *chosen, const para
         gate_up->dim[1] == 2 * down->dim[2] && gate_up->dim[2] == d && down->dim[1] == d &&
         chosen->weight->value.dim[0] == x->value.dim[0] && tensor_contiguous(&x->value))
         return true;
-    op_shape_error(t, "experts", text("%s by %s and %s", tensor_shape_text(&x->value),
-                                      gate_up->name, down->name));
+    op_shape_error(
+        t, "experts",
+        text("%s by %s and %s", tensor_shape_text(&x->value), gate_up->name, down->name));
     return false;
 }
 
@@ -184,8 +198,14 @@ var *op_experts(tape *t, var *x, routing chosen, param *gate_up, param *down, va
     experts_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     int k = (int)chosen.weight->value.dim[1], n_expert = (int)gate_up->dim[0];
-    *r = (experts_record){.x = x, .base = base, .y = y, .chosen = chosen, .gate_up = gate_up,
-                          .down = down, .k = k, .n_expert = n_expert,
+    *r = (experts_record){.x = x,
+                          .base = base,
+                          .y = y,
+                          .chosen = chosen,
+                          .gate_up = gate_up,
+                          .down = down,
+                          .k = k,
+                          .n_expert = n_expert,
                           .capacity = rows * k + SEGMENT_ROWS * (int64_t)n_expert};
     experts_alloc(t, r);
     size_t mark = arena_mark(t->memory);

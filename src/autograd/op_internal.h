@@ -1,8 +1,8 @@
 /* op_internal.h - what the files of autograd/ share.
  *
- * An op reads like this: leave with poison if the tape has failed; check shapes; allocate the output
- * and what backward needs; run kernels if tape_runs; count the parameters it used; push a record.
- * Allocations come first and do not depend on values, so a dry tape takes the same memory.
+ * An op reads like this: leave with poison if the tape has failed; check shapes; allocate the
+ * output and what backward needs; run kernels if tape_runs; count the parameters it used; push a
+ * record. Allocations come first and do not depend on values, so a dry tape takes the same memory.
  */
 #ifndef FATHOM_AUTOGRAD_OP_INTERNAL_H
 #define FATHOM_AUTOGRAD_OP_INTERNAL_H
@@ -11,7 +11,9 @@
 #include "kernels/kernels.h"
 
 /* Kernels are called only while this holds: no failure, not dry. */
-static inline bool tape_runs(const tape *t) { return tape_ok(t) && !t->options.dry; }
+static inline bool tape_runs(const tape *t) {
+    return tape_ok(t) && !t->options.dry;
+}
 
 /* -- shapes -- */
 
@@ -29,7 +31,7 @@ tensor grad_arrived(tape *t, var *y);
 tensor grad_target(tape *t, var *v, bool *fresh);
 /* to's gradient += y's, which nobody reads afterwards: the memory moves if `to` has none. */
 void grad_pass(tape *t, var *y, var *to);
-/* The op that made y has used its gradient: the memory serves another one. Last act of a backward. */
+/* The op that made y has used its gradient: the memory serves another one. Last act of all. */
 void grad_release(tape *t, var *y);
 
 /* -- rows with a leading dimension (op_basic.c) -- */

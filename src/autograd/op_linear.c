@@ -1,12 +1,13 @@
 /* op_linear.c - y = x W^T, the product everything is made of.
  *
- * x [rows, in] (any leading dimension), W [out, in], y [rows, out]. Backward is two functions, input
- * gradient dX += dY W and weight gradient dW += dY^T X, so that a schedule may run them apart.
+ * x [rows, in] (any leading dimension), W [out, in], y [rows, out]. Backward is two functions,
+ * input gradient dX += dY W and weight gradient dW += dY^T X, so that a schedule may run them
+ * apart.
  *
  * Saved: x. W is used through its packed copies; in dW the activations are packed on the way. Each
- * gradient entry is one chain of fused multiply-adds that continues from what the gradient holds, so
- * two micro-batches one after the other give the bits of one batch of both (f32 and f64; bf16 where
- * the first has a multiple of 32 rows, docs/numerics.md 2).
+ * gradient entry is one chain of fused multiply-adds that continues from what the gradient holds,
+ * so two micro-batches one after the other give the bits of one batch of both (f32 and f64; bf16
+ * where the first has a multiple of 32 rows, docs/numerics.md 2).
  *
  * Mind: bf16 rounds the operands of all three products; routers never take it.
  */
@@ -23,27 +24,49 @@ status linear_forward(tape *t, param *w, const tensor *x, const tensor *y) {
     const packed_matrix *packed;
     gemm_type type = op_product_type(t, w);
     TRY(param_packed(t->params, w, PACK_FORWARD, type, &packed));
-    return gemm(&(gemm_call){.type = type, .m = x->dim[0], .n = w->dim[0], .k = w->dim[1],
-                             .a = x->data, .a_stride_m = x->stride[0], .a_stride_k = 1,
-                             .b = packed, .c = y->data, .ldc = y->stride[0]});
+    return gemm(&(gemm_call){.type = type,
+                             .m = x->dim[0],
+                             .n = w->dim[0],
+                             .k = w->dim[1],
+                             .a = x->data,
+                             .a_stride_m = x->stride[0],
+                             .a_stride_k = 1,
+                             .b = packed,
+                             .c = y->data,
+                             .ldc = y->stride[0]});
 }
 
 status linear_input_gradient(tape *t, param *w, const tensor *dy, const tensor *dx, bool fresh) {
     const packed_matrix *packed;
     gemm_type type = op_product_type(t, w);
     TRY(param_packed(t->params, w, PACK_BACKWARD, type, &packed));
-    return gemm(&(gemm_call){.type = type, .m = dy->dim[0], .n = w->dim[1], .k = w->dim[0],
-                             .a = dy->data, .a_stride_m = dy->stride[0], .a_stride_k = 1,
-                             .b = packed, .c = dx->data, .ldc = dx->stride[0],
+    return gemm(&(gemm_call){.type = type,
+                             .m = dy->dim[0],
+                             .n = w->dim[1],
+                             .k = w->dim[0],
+                             .a = dy->data,
+                             .a_stride_m = dy->stride[0],
+                             .a_stride_k = 1,
+                             .b = packed,
+                             .c = dx->data,
+                             .ldc = dx->stride[0],
                              .accumulate = !fresh});
 }
 
 status linear_weight_gradient(tape *t, param *w, const tensor *dy, const tensor *x) {
     if (w->grad == NULL) return STATUS_OK;
-    return gemm(&(gemm_call){.type = op_product_type(t, w), .m = w->dim[0], .n = w->dim[1],
-                             .k = dy->dim[0], .a = dy->data, .a_stride_m = 1,
-                             .a_stride_k = dy->stride[0], .b_raw = x->data, .b_stride_n = 1,
-                             .b_stride_k = x->stride[0], .c = w->grad, .ldc = w->dim[1],
+    return gemm(&(gemm_call){.type = op_product_type(t, w),
+                             .m = w->dim[0],
+                             .n = w->dim[1],
+                             .k = dy->dim[0],
+                             .a = dy->data,
+                             .a_stride_m = 1,
+                             .a_stride_k = dy->stride[0],
+                             .b_raw = x->data,
+                             .b_stride_n = 1,
+                             .b_stride_k = x->stride[0],
+                             .c = w->grad,
+                             .ldc = w->dim[1],
                              .accumulate = true});
 }
 
@@ -77,9 +100,9 @@ static void linear_backward(tape *t, void *context) {
 var *op_linear(tape *t, var *x, param *w) {
     if (!tape_ok(t)) return t->poison;
     if (w->rank != 2 || x->value.dim[1] != w->dim[1])
-        return op_shape_error(t, "linear", text("%s by %s [%" PRId64 ", %" PRId64 "]",
-                                                tensor_shape_text(&x->value), w->name, w->dim[0],
-                                                w->dim[1]));
+        return op_shape_error(t, "linear",
+                              text("%s by %s [%" PRId64 ", %" PRId64 "]",
+                                   tensor_shape_text(&x->value), w->name, w->dim[0], w->dim[1]));
     var *y = tape_var(t, x->value.dim[0], w->dim[0], x->needs_grad || w->grad != NULL);
     linear_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;

@@ -1,14 +1,14 @@
 /* op_loss.c - head and cross entropy in chunks of rows, with the gradients at once.
  *
- * [rows, vocab] never exists: a chunk's logits are made, turned into their gradient in place and used
- * up for dX and dW before the next chunk is made. At 129,280 ids a token's logits are half a megabyte
- * (architecture notes 3.2). So x's gradient from the loss is complete when the forward ends, and the
- * record only says when the head is done.
+ * [rows, vocab] never exists: a chunk's logits are made, turned into their gradient in place and
+ * used up for dX and dW before the next chunk is made. At 129,280 ids a token's logits are half a
+ * megabyte (architecture notes 3.2). So x's gradient from the loss is complete when the forward
+ * ends, and the record only says when the head is done.
  *
  * Saved: nothing. A chunk has about CHUNK_LOGITS logits, in multiples of 32 rows, a function of the
  * vocabulary alone: large enough that reading and writing dW [vocab, d] once per chunk is cheap. dW
- * continues its chain from chunk to chunk, so chunking changes no bit; losses are summed in f64, rows
- * ascending.
+ * continues its chain from chunk to chunk, so chunking changes no bit; losses are summed in f64,
+ * rows ascending.
  *
  * Mind: inside checkpoint the first forward gives the losses and the second the gradients.
  */
@@ -16,9 +16,9 @@
 
 #include <inttypes.h>
 
-#define CHUNK_LOGITS   (1 << 22)
-#define MOST_ROWS      1024
-#define FEWEST_ROWS    32
+#define CHUNK_LOGITS (1 << 22)
+#define MOST_ROWS    1024
+#define FEWEST_ROWS  32
 
 typedef struct loss_record {
     param *head;
@@ -75,12 +75,12 @@ static status run_chunk(const loss_work *w, int64_t first, int64_t n) {
 static status targets_check(const head_loss *loss, int64_t rows, int64_t vocab) {
     for (int64_t i = 0; i < rows; i++)
         if (loss->target[i] < -1 || loss->target[i] >= vocab)
-            return FAIL(F_TOKEN_RANGE,
-                        text("target id %" PRId32 " is not in the vocabulary", loss->target[i]),
-                        text("token %" PRId64 " of the batch", i),
-                        text("the head has rows for ids 0 to %" PRId64 "; -1 masks a token",
-                             vocab - 1),
-                        "use the tokenizer and data this model was made for");
+            return FAIL(
+                F_TOKEN_RANGE,
+                text("target id %" PRId32 " is not in the vocabulary", loss->target[i]),
+                text("token %" PRId64 " of the batch", i),
+                text("the head has rows for ids 0 to %" PRId64 "; -1 masks a token", vocab - 1),
+                "use the tokenizer and data this model was made for");
     return STATUS_OK;
 }
 

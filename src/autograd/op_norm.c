@@ -33,8 +33,8 @@ var *op_rmsnorm(tape *t, var *x, param *w, double eps) {
     if (!tape_ok(t)) return t->poison;
     const tensor *in = &x->value;
     if (w->count != in->dim[1])
-        return op_shape_error(t, "rmsnorm", text("%s by %s [%" PRId64 "]", tensor_shape_text(in),
-                                                 w->name, w->count));
+        return op_shape_error(
+            t, "rmsnorm", text("%s by %s [%" PRId64 "]", tensor_shape_text(in), w->name, w->count));
     var *y = tape_var(t, in->dim[0], in->dim[1], x->needs_grad || w->grad != NULL);
     norm_record *r = tape_alloc(t, sizeof *r);
     void *rstd = tape_alloc(t, (size_t)in->dim[0] * dtype_size(t->dtype));

@@ -1,12 +1,13 @@
 /* op_rope.c - rotary positions, in place (Su et al., "RoFormer", arXiv 2104.09864; pairs:
  * architecture notes 1.4).
  *
- * A token turns by the angle of its position inside its document. Rotation is orthogonal, so backward
- * rotates the gradient back, in place too. Saved: the rotary position of each token.
+ * A token turns by the angle of its position inside its document. Rotation is orthogonal, so
+ * backward rotates the gradient back, in place too. Saved: the rotary position of each token.
  *
- * Tables of cosines and sines depend on (dim, base) alone. They belong to the parameter set, are made
- * on first use and grow by doubling, because a table per call would cost a generated token at position
- * 10,000 as much as a prompt of 10,000 tokens. An outgrown table stays valid: records point to it.
+ * Tables of cosines and sines depend on (dim, base) alone. They belong to the parameter set, are
+ * made on first use and grow by doubling, because a table per call would cost a generated token at
+ * position 10,000 as much as a prompt of 10,000 tokens. An outgrown table stays valid: records
+ * point to it.
  *
  * Mind: after op_rope only rotated values exist; whatever needs the others must copy them before.
  */
@@ -21,7 +22,7 @@ typedef struct rotary_table {
     struct rotary_table *next;
     int dim;
     double base;
-    int64_t n; /* positions */
+    int64_t n;    /* positions */
     void *values; /* [n, dim] */
 } rotary_table;
 
@@ -42,7 +43,8 @@ static status rotary_values(param_set *s, int dim, double base, int64_t n, const
     if (r == NULL) return STATUS_MEMORY;
     if (r->n < n) {
         int64_t room = FIRST_POSITIONS;
-        while (room < n) room *= 2;
+        while (room < n)
+            room *= 2;
         void *grown = arena_alloc(&s->constants, (size_t)(room * dim) * dtype_size(s->dtype));
         if (grown == NULL) return STATUS_MEMORY;
         rope_table(s->dtype, room, dim, base, grown);
@@ -78,8 +80,8 @@ static status rope_forward(tape *t, rope_record *r, const token_layout *layout) 
         r->positions[i] = layout->position[i] - layout->first[i];
         if (r->positions[i] < 0)
             return FAIL(F_INTERNAL, "a token stands before its document",
-                        text("token %" PRId64 " of the batch", i), "its rotary position is negative",
-                        "report this as a bug");
+                        text("token %" PRId64 " of the batch", i),
+                        "its rotary position is negative", "report this as a bug");
         if (r->positions[i] > last) last = r->positions[i];
     }
     TRY(rotary_values(t->params, r->o.dim, r->o.base, last + 1, &r->table));
@@ -91,10 +93,10 @@ var *op_rope(tape *t, var *x, const token_layout *layout, const rope_options *o)
     if (!tape_ok(t)) return t->poison;
     int64_t end = o->column + (o->n_head - 1) * o->head_stride + o->dim;
     if (layout->n != x->value.dim[0] || o->dim % 2 != 0 || o->column < 0 || end > x->value.dim[1])
-        return op_shape_error(t, "rope",
-                              text("%d heads of %d, %" PRId64 " apart from column %" PRId64 " of %s",
-                                   o->n_head, o->dim, o->head_stride, o->column,
-                                   tensor_shape_text(&x->value)));
+        return op_shape_error(
+            t, "rope",
+            text("%d heads of %d, %" PRId64 " apart from column %" PRId64 " of %s", o->n_head,
+                 o->dim, o->head_stride, o->column, tensor_shape_text(&x->value)));
     rope_record *r = tape_alloc(t, sizeof *r);
     int32_t *positions = tape_alloc(t, (size_t)layout->n * sizeof *positions);
     if (positions == NULL) return t->poison;

@@ -4,15 +4,16 @@
  *     g_i = c s_i / (sum of chosen s + 1e-20)  for chosen i   (without normalise: c s_i)
  *
  * DeepSeek-V3 (arXiv 2412.19437, 2.1.2); architecture notes 1.5. The choice is a recorded input
- * (tape_choice), so it has no gradient, nor has the bias b: gradients flow through the chosen scores
- * and their normaliser. The sequence-wise balance loss adds, for each sequence of T tokens,
+ * (tape_choice), so it has no gradient, nor has the bias b: gradients flow through the chosen
+ * scores and their normaliser. The sequence-wise balance loss adds, for each sequence of T tokens,
  *
- *     L = alpha sum_i f_i P_i,  f_i = E / (K T) * times i was chosen,  P_i = mean_t s_it / sum_j s_jt
+ *     L = alpha sum_i f_i P_i,  f_i = E / (K T) * times i was chosen
+ *     P_i = mean_t s_it / sum_j s_jt
  *
  * whose gradient flows through P alone.
  *
- * Saved: scores [rows, E], the choice, f. Products are in full precision whatever the tape says; the
- * arithmetic of a row is f64 in plain loops over E, rounded once, the same in every tier.
+ * Saved: scores [rows, E], the choice, f. Products are in full precision whatever the tape says;
+ * the arithmetic of a row is f64 in plain loops over E, rounded once, the same in every tier.
  */
 #include "autograd/op_internal.h"
 
@@ -51,13 +52,15 @@ static void store_row(const tensor *x, int64_t row, const double *from) {
 
 static double sum_of(int n, const double *x) {
     double sum = 0;
-    for (int i = 0; i < n; i++) sum += x[i];
+    for (int i = 0; i < n; i++)
+        sum += x[i];
     return sum;
 }
 
 static double dot_of(int n, const double *a, const double *b) {
     double sum = 0;
-    for (int i = 0; i < n; i++) sum += a[i] * b[i];
+    for (int i = 0; i < n; i++)
+        sum += a[i] * b[i];
     return sum;
 }
 
@@ -79,7 +82,8 @@ static row_space rows_alloc(tape *t, const router_options *o) {
 static double normaliser(const router_options *o, const int32_t *ids, const double *s) {
     double sum = 0;
     if (!o->normalise) return 1;
-    for (int j = 0; j < o->n_used; j++) sum += s[ids[j]];
+    for (int j = 0; j < o->n_used; j++)
+        sum += s[ids[j]];
     return sum + TINY;
 }
 
@@ -89,7 +93,8 @@ static void fill_weights(const router_record *r, const row_space *w) {
         const int32_t *ids = r->ids + i * o->n_used;
         load_row(&r->score, i, w->s);
         double factor = o->scale / normaliser(o, ids, w->s);
-        for (int j = 0; j < o->n_used; j++) w->g[j] = factor * w->s[ids[j]];
+        for (int j = 0; j < o->n_used; j++)
+            w->g[j] = factor * w->s[ids[j]];
         store_row(&r->weight->value, i, w->g);
     }
 }
@@ -100,8 +105,10 @@ static double balance_sequence(const router_record *r, int sequence, const row_s
     int64_t from = r->layout.start[sequence], to = r->layout.start[sequence + 1];
     double *f = r->share + (int64_t)sequence * n, loss = 0;
     memset(f, 0, (size_t)n * sizeof *f);
-    for (int64_t i = from * k; i < to * k; i++) f[r->ids[i]] += 1;
-    for (int e = 0; e < n; e++) f[e] *= (double)n / ((double)k * (double)(to - from));
+    for (int64_t i = from * k; i < to * k; i++)
+        f[r->ids[i]] += 1;
+    for (int e = 0; e < n; e++)
+        f[e] *= (double)n / ((double)k * (double)(to - from));
     for (int64_t i = from; i < to; i++) {
         load_row(&r->score, i, w->s);
         loss += dot_of(n, f, w->s) / (sum_of(n, w->s) + TINY);
@@ -112,7 +119,8 @@ static double balance_sequence(const router_record *r, int sequence, const row_s
 static double balance_loss(const router_record *r, const row_space *w) {
     double loss = 0;
     if (r->share == NULL) return 0;
-    for (int i = 0; i < r->layout.n_sequences; i++) loss += balance_sequence(r, i, w);
+    for (int i = 0; i < r->layout.n_sequences; i++)
+        loss += balance_sequence(r, i, w);
     return r->o.balance_alpha * loss;
 }
 
@@ -156,7 +164,8 @@ static status router_forward(tape *t, const router_record *r, const param *bias,
     double loss = balance_loss(r, w);
     if (t->recomputing) return STATUS_OK; /* told in the first forward */
     if (o->balance_loss != NULL) *o->balance_loss += loss;
-    for (int64_t i = 0; o->counts != NULL && i < r->layout.n * o->n_used; i++) o->counts[ids[i]]++;
+    for (int64_t i = 0; o->counts != NULL && i < r->layout.n * o->n_used; i++)
+        o->counts[ids[i]]++;
     return STATUS_OK;
 }
 
@@ -165,8 +174,10 @@ static status router_forward(tape *t, const router_record *r, const param *bias,
 /* ds += gradient through the weights of one row. */
 static void weights_back(const router_options *o, const int32_t *ids, const row_space *w) {
     double sum = normaliser(o, ids, w->s), mean = 0;
-    for (int j = 0; j < o->n_used && o->normalise; j++) mean += w->dg[j] * w->s[ids[j]] / sum;
-    for (int j = 0; j < o->n_used; j++) w->ds[ids[j]] += o->scale * (w->dg[j] - mean) / sum;
+    for (int j = 0; j < o->n_used && o->normalise; j++)
+        mean += w->dg[j] * w->s[ids[j]] / sum;
+    for (int j = 0; j < o->n_used; j++)
+        w->ds[ids[j]] += o->scale * (w->dg[j] - mean) / sum;
 }
 
 /* ds += gradient of the balance loss, for a row of a sequence of `length` tokens. */
@@ -175,7 +186,8 @@ static void balance_back(const router_options *o, const double *f, int64_t lengt
     int n = o->n_expert;
     double sum = sum_of(n, w->s) + TINY, mean = dot_of(n, f, w->s) / sum;
     double factor = o->balance_alpha * o->balance_scale / (double)length / sum;
-    for (int e = 0; e < n; e++) w->ds[e] += factor * (f[e] - mean);
+    for (int e = 0; e < n; e++)
+        w->ds[e] += factor * (f[e] - mean);
 }
 
 /* ds becomes dz. */
@@ -199,7 +211,8 @@ static void logits_gradient(const router_record *r, const tensor *dweight, const
                 load_row(dweight, i, w->dg);
                 weights_back(o, r->ids + i * o->n_used, w);
             }
-            if (r->share != NULL) balance_back(o, r->share + (int64_t)q * o->n_expert, to - from, w);
+            if (r->share != NULL)
+                balance_back(o, r->share + (int64_t)q * o->n_expert, to - from, w);
             scores_back(o, w);
             store_row(dz, i, w->ds);
         }
@@ -236,8 +249,9 @@ static bool router_fits(tape *t, const var *x, const param *router, const token_
     if (router->rank == 2 && router->dim[0] == o->n_expert && router->dim[1] == x->value.dim[1] &&
         x->value.dim[0] == layout->n && o->n_used > 0 && o->n_used <= o->n_expert)
         return true;
-    op_shape_error(t, "router", text("%s for %d of %d experts by %s", tensor_shape_text(&x->value),
-                                     o->n_used, o->n_expert, router->name));
+    op_shape_error(t, "router",
+                   text("%s for %d of %d experts by %s", tensor_shape_text(&x->value), o->n_used,
+                        o->n_expert, router->name));
     return false;
 }
 

@@ -26,7 +26,7 @@ var *op_swiglu(tape *t, var *gate_up);
 
 /* Where the tokens of a batch stand. Rotary position of a token = position - first. */
 typedef struct token_layout {
-    int64_t n;               /* tokens */
+    int64_t n; /* tokens */
     int n_sequences;
     const int64_t *start;    /* [n_sequences + 1] first token of each sequence */
     const int32_t *position; /* [n] key position inside the sequence (with its cached past) */
@@ -70,12 +70,12 @@ typedef enum score_function { SCORE_SIGMOID, SCORE_SOFTMAX } score_function;
 typedef struct router_options {
     int n_expert, n_used, n_group, topk_group;
     score_function score;
-    bool normalise;      /* divide the chosen scores by their sum + 1e-20 */
-    double scale;        /* routed_scaling_factor */
+    bool normalise;       /* divide the chosen scores by their sum + 1e-20 */
+    double scale;         /* routed_scaling_factor */
     double balance_alpha; /* sequence-wise balance loss (1.5); 0 = off */
     double balance_scale; /* gradient scale of that loss */
-    int choice;          /* slot of tape_choice */
-    int64_t *counts;     /* [n_expert] tokens per expert, added to once per forward; NULL */
+    int choice;           /* slot of tape_choice */
+    int64_t *counts;      /* [n_expert] tokens per expert, added to once per forward; NULL */
     double *balance_loss; /* added to; NULL */
 } router_options;
 typedef struct routing {
@@ -85,8 +85,8 @@ typedef struct routing {
 /* Scores of x [rows, d] by router [n_expert, d]; choice uses bias [n_expert], weights do not. */
 routing op_router(tape *t, var *x, param *router, param *bias, const token_layout *layout,
                   const router_options *options);
-/* y = base + sum over chosen experts (ascending id) of weight * down(swiglu(gate_up(x))).
- * gate_up [n_expert, 2 fe, d], down [n_expert, d, fe]; base (shared experts' output) may be NULL. */
+/* y = base + sum over chosen experts (ascending id) of weight * down(swiglu(gate_up(x))). gate_up
+ * [n_expert, 2 fe, d], down [n_expert, d, fe]; base (shared experts' output) may be NULL. */
 var *op_experts(tape *t, var *x, routing r, param *gate_up, param *down, var *base);
 
 typedef struct head_loss {

@@ -7,13 +7,13 @@
  * keyed by a hash of its name, so adding a layer moves no other parameter. They are rounded to f32
  * in f64 sets too, which therefore hold the same model.
  *
- * Packed copies live in an arena that is reserved for the worst case (each matrix in both directions,
- * in its widest type and in bf16) and touched only as far as used. Asking for another type than the
- * last one packs again, into the same memory where it fits: evaluation in f32 beside training in bf16
- * takes two rooms per matrix, however often they alternate.
+ * Packed copies live in an arena that is reserved for the worst case (each matrix in both
+ * directions, in its widest type and in bf16) and touched only as far as used. Asking for another
+ * type than the last one packs again, into the same memory where it fits: evaluation in f32 beside
+ * training in bf16 takes two rooms per matrix, however often they alternate.
  *
- * Mind: addresses of parameters are stable; `packed` arrays are valid until the set is cleared, their
- * contents until the next param_packed of another type or version.
+ * Mind: addresses of parameters are stable; `packed` arrays are valid until the set is cleared,
+ * their contents until the next param_packed of another type or version.
  */
 #include "autograd/param.h"
 
@@ -127,26 +127,32 @@ status param_set_allocate(param_set *s) {
     TRY(arena_init(&s->memory, "parameters", bytes));
     s->master = arena_alloc(&s->memory, bytes); /* fresh pages are zero */
     if (s->master == NULL) return STATUS_MEMORY;
-    for (int i = 0; i < s->n; i++) s->all[i]->master = at_offset(s->master, s->all[i], s->dtype);
+    for (int i = 0; i < s->n; i++)
+        s->all[i]->master = at_offset(s->master, s->all[i], s->dtype);
     return STATUS_OK;
 }
 
 void param_set_gradients(param_set *s, void *buffer) {
     s->grad = buffer;
-    for (int i = 0; i < s->n; i++) s->all[i]->grad = at_offset(buffer, s->all[i], s->dtype);
+    for (int i = 0; i < s->n; i++)
+        s->all[i]->grad = at_offset(buffer, s->all[i], s->dtype);
 }
 
-void param_changed(param *p) { p->version++; }
+void param_changed(param *p) {
+    p->version++;
+}
 
 void param_set_changed(param_set *s) {
-    for (int i = 0; i < s->n; i++) param_changed(s->all[i]);
+    for (int i = 0; i < s->n; i++)
+        param_changed(s->all[i]);
 }
 
 /* -- initialisation -- */
 
 static uint64_t name_hash(const char *name) { /* FNV-1a, 64 bits */
     uint64_t h = 0xCBF29CE484222325u;
-    for (; *name != '\0'; name++) h = (h ^ (uint8_t)*name) * 0x100000001B3u;
+    for (; *name != '\0'; name++)
+        h = (h ^ (uint8_t)*name) * 0x100000001B3u;
     return h;
 }
 

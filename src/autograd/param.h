@@ -1,13 +1,13 @@
 /* param.h - parameters: the only tensors that outlive a step.
  *
- * A parameter is {name, shape, master, gradient, use count, packed copies, version}. Parameters of a
- * model live in one param_set: masters contiguous in registration order, gradients in one buffer of
- * the same layout, so that the optimiser, clipping and (later) shards walk plain arrays whose
+ * A parameter is {name, shape, master, gradient, use count, packed copies, version}. Parameters of
+ * a model live in one param_set: masters contiguous in registration order, gradients in one buffer
+ * of the same layout, so that the optimiser, clipping and (later) shards walk plain arrays whose
  * borders are tensor borders.
  *
  * Matrices are [out, in]; stacked matrices (experts) [n, out, in]; vectors [c]. A matrix that
- * Hugging Face stores in several tensors (q_a + kv_a, gate + up, all experts) is ONE parameter here,
- * so that one product serves it; `views` say which rows carry which Hugging Face name.
+ * Hugging Face stores in several tensors (q_a + kv_a, gate + up, all experts) is ONE parameter
+ * here, so that one product serves it; `views` say which rows carry which Hugging Face name.
  *
  * Packed copies (opaque, kernels/gemm.h) are made on first use after the master changed: the
  * forward one is B = W^T, the backward one B = W. A copy has one type at a time; asking for the
@@ -20,8 +20,8 @@
 #include "tensor/tensor.h"
 
 typedef struct param_view {
-    const char *name;   /* Hugging Face name */
-    int64_t first_row;  /* in the parameter seen as [n * out, in]; elements for a vector */
+    const char *name;  /* Hugging Face name */
+    int64_t first_row; /* in the parameter seen as [n * out, in]; elements for a vector */
     int64_t rows;
 } param_view;
 
@@ -38,13 +38,13 @@ typedef struct param {
     param_kind kind;
     int rank;
     int64_t dim[3];
-    int64_t offset;    /* first element inside the set */
-    int64_t count;     /* elements */
-    void *master;      /* f32, or f64 in a set built for gradient checks */
-    void *grad;        /* same layout; NULL when the set has no gradient buffer */
-    double init_std;   /* normal with this deviation; 0 = ones for vectors, zeros for state */
-    int uses;          /* counted while recording; backward counts down */
-    uint64_t version;  /* bumped by param_changed */
+    int64_t offset;   /* first element inside the set */
+    int64_t count;    /* elements */
+    void *master;     /* f32, or f64 in a set built for gradient checks */
+    void *grad;       /* same layout; NULL when the set has no gradient buffer */
+    double init_std;  /* normal with this deviation; 0 = ones for vectors, zeros for state */
+    int uses;         /* counted while recording; backward counts down */
+    uint64_t version; /* bumped by param_changed */
     uint64_t packed_version[2];
     packed_matrix *packed[2]; /* [PACK_FORWARD, PACK_BACKWARD], one per stacked matrix */
     size_t packed_room[2];    /* bytes behind each packed matrix */
@@ -56,12 +56,12 @@ typedef struct param_set {
     dtype dtype; /* DTYPE_F32 or DTYPE_F64 */
     param **all; /* in registration order; stable addresses */
     int n;
-    int64_t count;     /* elements of all parameters, each counted once */
+    int64_t count; /* elements of all parameters, each counted once */
     void *master, *grad;
-    arena names;       /* descriptions */
-    arena memory;      /* masters */
-    arena packs;       /* packed copies */
-    arena constants;   /* rotary tables, made on first use (op_rope.c) */
+    arena names;     /* descriptions */
+    arena memory;    /* masters */
+    arena packs;     /* packed copies */
+    arena constants; /* rotary tables, made on first use (op_rope.c) */
     struct rotary_table *rotary;
 } param_set;
 
@@ -79,8 +79,8 @@ void param_set_initialise(param_set *s, uint64_t seed);
 /* Points every parameter's gradient into `buffer` (count elements, not zeroed); NULL detaches. */
 void param_set_gradients(param_set *s, void *buffer);
 param *param_find(const param_set *s, const char *name);
-void param_changed(param *p);          /* its master was written */
-void param_set_changed(param_set *s);  /* all masters were written */
+void param_changed(param *p);         /* its master was written */
+void param_set_changed(param_set *s); /* all masters were written */
 
 enum { PACK_FORWARD = 0, PACK_BACKWARD = 1 };
 /* The packed copy of stacked matrix `index` (0 for a plain one), made now if stale. */

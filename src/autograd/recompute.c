@@ -1,10 +1,10 @@
 /* recompute.c - keep a block's input and output, run it again in backward.
  *
- * Chen et al., "Training Deep Nets with Sublinear Memory Cost" (arXiv 1604.06174). The first forward
- * runs silently: it computes, counts parameter uses, routed tokens and losses, but records nothing,
- * and its memory is given back except for y and the routing choices. Backward runs the block again,
- * recording into an array of its own, with the choices replayed, walks that array, and gives the
- * memory back again. So the inside of one block at a time is alive.
+ * Chen et al., "Training Deep Nets with Sublinear Memory Cost" (arXiv 1604.06174). The first
+ * forward runs silently: it computes, counts parameter uses, routed tokens and losses, but records
+ * nothing, and its memory is given back except for y and the routing choices. Backward runs the
+ * block again, recording into an array of its own, with the choices replayed, walks that array, and
+ * gives the memory back again. So the inside of one block at a time is alive.
  *
  * Same bits as calling the block directly, because the inner input shares value and gradient memory
  * with the outer one and the inner output takes over the gradient of the outer: every chain of sums
@@ -35,9 +35,12 @@ typedef struct outer_state {
 } outer_state;
 
 static outer_state enter_block(tape *t) {
-    outer_state o = {.records = t->records, .n_records = t->n_records,
-                     .max_records = t->max_records, .fence = t->fence,
-                     .recomputing = t->recomputing, .n_spares = t->n_spares,
+    outer_state o = {.records = t->records,
+                     .n_records = t->n_records,
+                     .max_records = t->max_records,
+                     .fence = t->fence,
+                     .recomputing = t->recomputing,
+                     .n_spares = t->n_spares,
                      .mark = arena_mark(t->memory)};
     memcpy(o.spares, t->spares, sizeof o.spares);
     t->records = NULL;

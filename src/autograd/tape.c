@@ -5,14 +5,15 @@
  * output's gradient is complete before its producer's record is reached. This is Wengert's list
  * (reverse accumulation) over coarse ops; there is no graph to sort.
  *
- * Memory: everything lies in one arena that the caller resets after the step. A gradient is made when
- * first asked for: zeroed (var_grad), or overwritten by an op that produces all of it (grad_target),
- * or taken over from the op's output, which nobody reads any more (grad_pass). Otherwise the output's
- * gradient becomes a spare block for the next one (grad_release): at any time only those between the
- * last op done and the next are alive. Slices are windows on their parent's gradient.
+ * Memory: everything lies in one arena that the caller resets after the step. A gradient is made
+ * when first asked for: zeroed (var_grad), or overwritten by an op that produces all of it
+ * (grad_target), or taken over from the op's output, which nobody reads any more (grad_pass).
+ * Otherwise the output's gradient becomes a spare block for the next one (grad_release): at any
+ * time only those between the last op done and the next are alive. Slices are windows on their
+ * parent's gradient.
  *
- * Failures stick: the first one is kept with its report, later calls do nothing and return `poison`,
- * a var without rows.
+ * Failures stick: the first one is kept with its report, later calls do nothing and return
+ * `poison`, a var without rows.
  *
  * Mind: a var's needs_grad is false while nothing is recorded, so inference never makes a gradient.
  */
@@ -35,7 +36,8 @@ status tape_init(tape *t, arena *memory, param_set *params, tape_options options
     t->params = params;
     t->dtype = params->dtype;
     t->options = options;
-    for (int i = 0; i < params->n; i++) params->all[i]->uses = 0;
+    for (int i = 0; i < params->n; i++)
+        params->all[i]->uses = 0;
     t->poison = arena_zalloc(memory, sizeof *t->poison);
     if (t->poison == NULL) {
         tape_fail(t, STATUS_MEMORY);
@@ -45,9 +47,13 @@ status tape_init(tape *t, arena *memory, param_set *params, tape_options options
     return STATUS_OK;
 }
 
-bool tape_ok(const tape *t) { return t->state == STATUS_OK; }
+bool tape_ok(const tape *t) {
+    return t->state == STATUS_OK;
+}
 
-bool tape_records(const tape *t) { return t->options.recording && t->silent == 0; }
+bool tape_records(const tape *t) {
+    return t->options.recording && t->silent == 0;
+}
 
 void tape_fail(tape *t, status s) {
     if (t->state != STATUS_OK || s == STATUS_OK) return;
@@ -83,8 +89,8 @@ static void *alloc_reals(tape *t, int64_t rows, int64_t columns) {
     if (rows >= 0 && columns >= 0 && size_mul(&bytes, (size_t)rows, (size_t)columns) &&
         size_mul(&bytes, bytes, dtype_size(t->dtype)))
         return tape_alloc(t, bytes);
-    tape_fail(t, FAIL(F_OVERFLOW, text("a tensor of %" PRId64 " rows and %" PRId64 " columns", rows,
-                                       columns),
+    tape_fail(t, FAIL(F_OVERFLOW,
+                      text("a tensor of %" PRId64 " rows and %" PRId64 " columns", rows, columns),
                       "memory of a step", "its bytes do not fit the address space",
                       "use a smaller batch, context or model"));
     return NULL;
@@ -97,11 +103,12 @@ var *tape_var(tape *t, int64_t rows, int64_t columns, bool needs_grad) {
 
 /* -- gradients -- */
 
-/* In checkpoint's second forward an outer var cannot get a gradient: its memory would end with it. */
+/* In the second forward of a checkpoint an outer var gets no gradient: it would end with it. */
 static bool behind_fence(tape *t, const var *v) {
     if (t->fence == NULL || (const char *)v >= (const char *)t->fence) return true;
-    tape_fail(t, FAIL(F_INTERNAL, "a checkpointed block uses a var from outside other than its input",
-                      "checkpoint", "its gradient would be lost", "report this as a bug"));
+    tape_fail(t,
+              FAIL(F_INTERNAL, "a checkpointed block uses a var from outside other than its input",
+                   "checkpoint", "its gradient would be lost", "report this as a bug"));
     return false;
 }
 
@@ -244,7 +251,8 @@ int32_t *tape_choice(tape *t, int i, int64_t n, bool *filled) {
         slot->n = n;
     }
     if (slot->filled ? slot->n != n : slot->n != 0 && slot->n < n)
-        return choice_error(t, i, text("%" PRId64 " ids are wanted, the slot has %" PRId64, n, slot->n),
+        return choice_error(t, i,
+                            text("%" PRId64 " ids are wanted, the slot has %" PRId64, n, slot->n),
                             "it belongs to another batch");
     slot->n = n;
     *filled = slot->filled;

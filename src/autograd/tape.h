@@ -21,9 +21,10 @@
  * Gradients: var_grad gives the (zeroed on first use) gradient of a var; backward functions only
  * ever add. Vars of slices share value and gradient memory with their parent.
  *
- * Gradients of vars in the middle are scratch: once an op has used its output's gradient, the memory
- * goes to an operand or to the next gradient of its size, so backward needs little memory beside what
- * forward kept. After backward only gradients of vars without a producer (tape_input) mean something.
+ * Gradients of vars in the middle are scratch: once an op has used its output's gradient, the
+ * memory goes to an operand or to the next gradient of its size, so backward needs little memory
+ * beside what forward kept. After backward only gradients of vars without a producer (tape_input)
+ * mean something.
  *
  * Routing choices are recorded inputs: tape_choice returns the slot of a choice; a filled slot is
  * replayed, an empty one is computed and stored. Checkpointing and gradient checks rest on it.
@@ -39,7 +40,7 @@ typedef struct tape tape;
 
 typedef struct var {
     tensor value;
-    tensor grad;        /* data NULL until asked for; same dims as value */
+    tensor grad; /* data NULL until asked for; same dims as value */
     bool needs_grad;
     struct var *parent; /* a slice of that var's columns, else NULL */
     int64_t column;     /* first column inside the parent */
@@ -77,19 +78,19 @@ typedef struct choice_slot {
 struct tape {
     arena *memory;
     param_set *params;
-    dtype dtype;    /* of activations: that of the parameters */
+    dtype dtype; /* of activations: that of the parameters */
     tape_options options;
-    bool recomputing; /* inside checkpoint's second forward: counts and losses are not added again */
+    bool recomputing; /* inside checkpoint's second forward: counts and losses are not added */
     tape_record *records;
     int n_records, max_records;
-    int silent;        /* > 0 inside checkpoint's first forward: nothing is recorded */
+    int silent; /* > 0 inside checkpoint's first forward: nothing is recorded */
     spare_block spares[MOST_SPARES];
     int n_spares;
     const void *fence; /* in its second forward: vars below are outside and get no new gradient */
     choice_slot *choices;
     int n_choices;
     bool choices_lent; /* they survive the tape */
-    var *poison; /* what ops return after a failure */
+    var *poison;       /* what ops return after a failure */
     status state;
     error_report report;
     void (*on_grad_ready)(void *context, param *p); /* NULL, or called after the last use */
@@ -109,7 +110,7 @@ status tape_backward(tape *t) MUST_CHECK;
 
 /* For ops. All return NULL (or poison) after a failure. */
 bool tape_ok(const tape *t);
-bool tape_records(const tape *t); /* recording, and not inside checkpoint's first forward */
+bool tape_records(const tape *t);  /* recording, and not inside checkpoint's first forward */
 void tape_fail(tape *t, status s); /* stores the thread's report */
 void *tape_alloc(tape *t, size_t bytes);
 var *tape_var(tape *t, int64_t rows, int64_t columns, bool needs_grad); /* contents undefined */

@@ -44,7 +44,8 @@ void add_input(fixture *f, int64_t rows, int64_t columns) {
 
 static bool make_batch(fixture *f) {
     int64_t n = 0;
-    for (int s = 0; s < N_SEQUENCES; s++) n += lengths[s];
+    for (int s = 0; s < N_SEQUENCES; s++)
+        n += lengths[s];
     int64_t *start = arena_zalloc(&f->inputs, (N_SEQUENCES + 1) * sizeof *start);
     int32_t *arrays = arena_alloc(&f->inputs, (size_t)n * 4 * sizeof *arrays);
     f->each = arena_zalloc(&f->inputs, (size_t)n * sizeof *f->each);
@@ -128,7 +129,8 @@ static void part_enter(fixture *f, part *p) {
     int n = f->to_sequence - f->from_sequence;
     p->whole = f->layout;
     p->first = f->layout.start[f->from_sequence];
-    for (int s = 0; s <= n; s++) p->start[s] = f->layout.start[f->from_sequence + s] - p->first;
+    for (int s = 0; s <= n; s++)
+        p->start[s] = f->layout.start[f->from_sequence + s] - p->first;
     f->layout = (token_layout){p->start[n], n, p->start, f->layout.position + p->first,
                                f->layout.first + p->first};
     f->ids += p->first;
@@ -189,7 +191,8 @@ static void take_output(fixture *f, tape *t, var *y, run_options o, int64_t firs
     tensor grad = {0};
     f->n_records = t->n_records;
     f->uses = 0;
-    for (int i = 0; i < f->params.n; i++) f->uses += f->params.all[i]->uses;
+    for (int i = 0; i < f->params.n; i++)
+        f->uses += f->params.all[i]->uses;
     f->total = f->loss + f->balance;
     if (!tape_ok(t) || y == NULL) return;
     if (o.backward) grad = var_grad(t, y);

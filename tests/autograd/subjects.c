@@ -24,7 +24,9 @@ static var *add_run(fixture *f, tape *t, var **x) {
     return op_add(t, op_add(t, x[0], x[1]), x[0]);
 }
 
-static void one_describe(fixture *f) { add_input(f, 0, 6); }
+static void one_describe(fixture *f) {
+    add_input(f, 0, 6);
+}
 /* The same var twice, and slices that overlap, also a slice of a slice. */
 static var *slices_run(fixture *f, tape *t, var **x) {
     (void)f;
@@ -50,7 +52,9 @@ static void linear_describe(fixture *f) {
     add_input(f, 0, 37);
     add_param(f, PARAM_MATRIX, "w", 2, 19, 37, 0);
 }
-static var *linear_run(fixture *f, tape *t, var **x) { return op_linear(t, x[0], f->p[0]); }
+static var *linear_run(fixture *f, tape *t, var **x) {
+    return op_linear(t, x[0], f->p[0]);
+}
 
 static void linear_slice_describe(fixture *f) {
     add_input(f, 0, 9);
@@ -67,7 +71,9 @@ static void norm_describe(fixture *f) {
     add_input(f, 0, 35);
     add_param(f, PARAM_VECTOR, "w", 1, 35, 0, 0);
 }
-static var *norm_run(fixture *f, tape *t, var **x) { return op_rmsnorm(t, x[0], f->p[0], 1e-5); }
+static var *norm_run(fixture *f, tape *t, var **x) {
+    return op_rmsnorm(t, x[0], f->p[0], 1e-5);
+}
 
 static void norm_slice_describe(fixture *f) {
     add_input(f, 0, 9);
@@ -77,7 +83,9 @@ static var *norm_slice_run(fixture *f, tape *t, var **x) {
     return op_rmsnorm(t, op_slice(t, x[0], 3, 4), f->p[0], 1e-5);
 }
 
-static void swiglu_describe(fixture *f) { add_input(f, 0, 38); }
+static void swiglu_describe(fixture *f) {
+    add_input(f, 0, 38);
+}
 static var *swiglu_run(fixture *f, tape *t, var **x) {
     (void)f;
     return op_swiglu(t, x[0]);
@@ -90,13 +98,21 @@ static var *swiglu_slice_run(fixture *f, tape *t, var **x) {
 /* -- rotary positions -- */
 
 /* Rotation is in place: a sum makes a var that may be overwritten. */
-static var *doubled(tape *t, var *x) { return op_add(t, x, x); }
+static var *doubled(tape *t, var *x) {
+    return op_add(t, x, x);
+}
 
-static void rope_describe(fixture *f) { add_input(f, 0, 23); }
+static void rope_describe(fixture *f) {
+    add_input(f, 0, 23);
+}
 static var *rope_interleaved_run(fixture *f, tape *t, var **x) {
     return op_rope(t, doubled(t, x[0]), &f->layout,
-                   &(rope_options){.n_head = 3, .head_stride = 7, .column = 3, .dim = 6,
-                                   .interleaved = true, .base = 100});
+                   &(rope_options){.n_head = 3,
+                                   .head_stride = 7,
+                                   .column = 3,
+                                   .dim = 6,
+                                   .interleaved = true,
+                                   .base = 100});
 }
 /* Halves, in a slice of the var that is read afterwards. */
 static var *rope_halves_run(fixture *f, tape *t, var **x) {
@@ -109,15 +125,18 @@ static var *rope_halves_run(fixture *f, tape *t, var **x) {
 
 /* -- attention -- */
 
-static void heads_describe(fixture *f) { add_input(f, 0, (4 + 2 * 2) * 6); }
+static void heads_describe(fixture *f) {
+    add_input(f, 0, (4 + 2 * 2) * 6);
+}
 /* Grouped queries over one qkv array, rotated. */
 static var *gqa_run(fixture *f, tape *t, var **x) {
     var *qkv = op_rope(t, doubled(t, x[0]), &f->layout,
                        &(rope_options){.n_head = 6, .head_stride = 6, .dim = 6, .base = 100});
-    return op_attention(t, op_slice(t, qkv, 0, 24), op_slice(t, qkv, 24, 12), NULL,
-                        op_slice(t, qkv, 36, 12), &f->layout,
-                        &(attention_shape){.n_head = 4, .n_kv_head = 2, .qk_dim = 6, .v_dim = 6,
-                                           .scale = 1 / sqrt(6.0)});
+    return op_attention(
+        t, op_slice(t, qkv, 0, 24), op_slice(t, qkv, 24, 12), NULL, op_slice(t, qkv, 36, 12),
+        &f->layout,
+        &(attention_shape){
+            .n_head = 4, .n_kv_head = 2, .qk_dim = 6, .v_dim = 6, .scale = 1 / sqrt(6.0)});
 }
 
 static void mla_describe(fixture *f) {
@@ -128,9 +147,14 @@ static void mla_describe(fixture *f) {
 static var *mla_run(fixture *f, tape *t, var **x) {
     var *k = op_slice(t, x[1], 0, 2 * 12 + 5), *v = op_slice(t, x[1], 5, 2 * 12 + 7);
     return op_attention(t, x[0], k, op_slice(t, x[2], 2, 4), v, &f->layout,
-                        &(attention_shape){.n_head = 3, .n_kv_head = 3, .qk_dim = 5,
-                                           .shared_dim = 4, .v_dim = 7, .k_head_stride = 12,
-                                           .v_head_stride = 12, .scale = 1 / 3.0});
+                        &(attention_shape){.n_head = 3,
+                                           .n_kv_head = 3,
+                                           .qk_dim = 5,
+                                           .shared_dim = 4,
+                                           .v_dim = 7,
+                                           .k_head_stride = 12,
+                                           .v_head_stride = 12,
+                                           .scale = 1 / 3.0});
 }
 
 /* -- losses -- */
@@ -182,23 +206,34 @@ static void router_describe(fixture *f) {
 }
 static var *router_sigmoid_run(fixture *f, tape *t, var **x) {
     return route(f, t, x[0],
-                 (router_options){.n_group = 1, .topk_group = 1, .score = SCORE_SIGMOID,
-                                  .normalise = true, .scale = 2.5, .balance_alpha = 0.7,
+                 (router_options){.n_group = 1,
+                                  .topk_group = 1,
+                                  .score = SCORE_SIGMOID,
+                                  .normalise = true,
+                                  .scale = 2.5,
+                                  .balance_alpha = 0.7,
                                   .balance_scale = 1 / 3.0})
         .weight;
 }
 static var *router_softmax_run(fixture *f, tape *t, var **x) {
     return route(f, t, x[0],
-                 (router_options){.n_group = 1, .topk_group = 1, .score = SCORE_SOFTMAX,
-                                  .scale = 1.5, .balance_alpha = 0.7, .balance_scale = 0.5})
+                 (router_options){.n_group = 1,
+                                  .topk_group = 1,
+                                  .score = SCORE_SOFTMAX,
+                                  .scale = 1.5,
+                                  .balance_alpha = 0.7,
+                                  .balance_scale = 0.5})
         .weight;
 }
 
 /* Three groups of two, the better two take part. */
 static var *router_groups_run(fixture *f, tape *t, var **x) {
     return route(f, t, x[0],
-                 (router_options){.n_group = 3, .topk_group = 2, .score = SCORE_SIGMOID,
-                                  .normalise = true, .scale = 1})
+                 (router_options){.n_group = 3,
+                                  .topk_group = 2,
+                                  .score = SCORE_SIGMOID,
+                                  .normalise = true,
+                                  .scale = 1})
         .weight;
 }
 
@@ -208,9 +243,10 @@ static void experts_describe(fixture *f) {
     add_param(f, PARAM_MATRIX, "down", 3, N_EXPERT, 6, EXPERT_WIDTH);
 }
 static var *experts_run(fixture *f, tape *t, var **x) {
-    routing r = route(f, t, x[0],
-                      (router_options){.n_group = 1, .topk_group = 1, .score = SCORE_SIGMOID,
-                                       .normalise = true, .scale = 1});
+    routing r = route(
+        f, t, x[0],
+        (router_options){
+            .n_group = 1, .topk_group = 1, .score = SCORE_SIGMOID, .normalise = true, .scale = 1});
     return op_experts(t, x[0], r, f->p[2], f->p[3], NULL);
 }
 
@@ -225,25 +261,30 @@ static var *block_inside(tape *t, void *context, var *x) {
     fixture *f = context;
     var *qkv = op_rope(t, op_linear(t, op_rmsnorm(t, x, f->p[5], 1e-5), f->p[4]), &f->layout,
                        &(rope_options){.n_head = 2, .head_stride = 6, .dim = 6, .base = 100});
-    var *a = op_attention(t, op_slice(t, qkv, 0, 6), op_slice(t, qkv, 6, 6), NULL,
-                          op_slice(t, qkv, 12, 6), &f->layout,
-                          &(attention_shape){.n_head = 1, .n_kv_head = 1, .qk_dim = 6, .v_dim = 6,
-                                             .scale = 0.4});
+    var *a = op_attention(
+        t, op_slice(t, qkv, 0, 6), op_slice(t, qkv, 6, 6), NULL, op_slice(t, qkv, 12, 6),
+        &f->layout,
+        &(attention_shape){.n_head = 1, .n_kv_head = 1, .qk_dim = 6, .v_dim = 6, .scale = 0.4});
     var *h = op_add(t, x, a);
     var *n = op_rmsnorm(t, h, f->p[5], 1e-5);
     routing r = route(f, t, n,
-                      (router_options){.n_group = 1, .topk_group = 1, .score = SCORE_SIGMOID,
-                                       .normalise = true, .scale = 1, .balance_alpha = 0.7,
+                      (router_options){.n_group = 1,
+                                       .topk_group = 1,
+                                       .score = SCORE_SIGMOID,
+                                       .normalise = true,
+                                       .scale = 1,
+                                       .balance_alpha = 0.7,
                                        .balance_scale = 1 / 3.0});
     return op_add(t, h, op_experts(t, n, r, f->p[2], f->p[3], op_slice(t, doubled(t, n), 0, 6)));
 }
-static var *block_run(fixture *f, tape *t, var **x) { return block_inside(t, f, x[0]); }
+static var *block_run(fixture *f, tape *t, var **x) {
+    return block_inside(t, f, x[0]);
+}
 /* A checkpoint inside the block, between uses of the same parameters. */
 static var *nested_run(fixture *f, tape *t, var **x) {
     var *y = checkpoint(t, block_inside, f, op_rmsnorm(t, x[0], f->p[5], 1e-5));
     return op_add(t, op_rmsnorm(t, y, f->p[5], 1e-5), x[0]);
 }
-
 
 const subject subjects[] = {
     {"embedding", embedding_describe, embedding_run, 1, 1},

@@ -21,9 +21,9 @@ typedef struct subject {
     const char *name;
     void (*describe)(fixture *f);
     var *(*run)(fixture *f, tape *t, var **x); /* NULL: fixture.loss alone */
-    int records;     /* that one forward leaves on the tape */
-    int param_uses;  /* counted in one forward */
-    bool no_split;  /* its gradients do not continue from micro-batch to micro-batch bit for bit */
+    int records;                               /* that one forward leaves on the tape */
+    int param_uses;                            /* counted in one forward */
+    bool no_split; /* its gradients do not continue from micro-batch to micro-batch bit for bit */
 } subject;
 
 extern const subject subjects[];

@@ -16,8 +16,8 @@ static int tensors_of(fixture *f, grad_tensor *t) {
     static const char *const names[MOST_INPUTS] = {"x0", "x1", "x2"};
     int n = 0;
     for (int i = 0; i < f->n_x; i++)
-        t[n++] = (grad_tensor){names[i], f->x[i].data, f->x[i].grad,
-                               f->x[i].rows * f->x[i].columns};
+        t[n++] =
+            (grad_tensor){names[i], f->x[i].data, f->x[i].grad, f->x[i].rows * f->x[i].columns};
     for (int i = 0; i < f->params.n; i++) {
         param *p = f->params.all[i];
         if (p->kind != PARAM_STATE)
@@ -40,8 +40,14 @@ static void check_subject(const subject *s) {
     grad_tensor tensors[MOST_INPUTS + 6];
     REQUIRE(fixture_open(&f, s, DTYPE_F64), "%s: setup", s->name);
     REQUIRE_OK(fixture_run(&f, (run_options){.backward = true}));
-    grad_check c = {.name = s->name, .tensors = tensors, .n_tensors = tensors_of(&f, tensors),
-                    .loss = loss_now, .context = &f, .directions = 3, .entries = 4, .seed = 11};
+    grad_check c = {.name = s->name,
+                    .tensors = tensors,
+                    .n_tensors = tensors_of(&f, tensors),
+                    .loss = loss_now,
+                    .context = &f,
+                    .directions = 3,
+                    .entries = 4,
+                    .seed = 11};
     check_state_untouched(&f);
     grad_check_run(&c);
     printf("  %-20s directions %.1e, entries %.1e\n", s->name, c.worst_direction, c.worst_entry);
@@ -49,7 +55,8 @@ static void check_subject(const subject *s) {
 }
 
 TEST(gradients_of_every_op) {
-    for (int i = 0; i < n_subjects; i++) check_subject(&subjects[i]);
+    for (int i = 0; i < n_subjects; i++)
+        check_subject(&subjects[i]);
 }
 
 /* |a - b| / |b| */
@@ -75,8 +82,9 @@ TEST(gradients_in_single_precision) {
         CHECK(fabs(single.total - truth.total) <= 1e-4 * (1 + fabs(truth.total)), "%s: %g and %g",
               s->name, single.total, truth.total);
         for (int k = 0; k < single.n_x; k++)
-            CHECK(distance(single.x[k].grad, truth.x[k].grad, truth.x[k].rows * truth.x[k].columns) <
-                      1e-5, "%s: input %d", s->name, k);
+            CHECK(distance(single.x[k].grad, truth.x[k].grad,
+                           truth.x[k].rows * truth.x[k].columns) < 1e-5,
+                  "%s: input %d", s->name, k);
         for (int k = 0; k < single.params.n; k++) {
             const param *p = single.params.all[k];
             double off = distance((float *)single.grad + p->offset,
@@ -109,7 +117,8 @@ TEST(gradients_in_bf16) {
         }
         for (int k = 0; k < half.n_x; k++)
             CHECK(grad_cosine(half.x[k].grad, single.x[k].grad,
-                              half.x[k].rows * half.x[k].columns) > 0.999, "%s: input %d", s->name, k);
+                              half.x[k].rows * half.x[k].columns) > 0.999,
+                  "%s: input %d", s->name, k);
         fixture_close(&half);
         fixture_close(&single);
     }

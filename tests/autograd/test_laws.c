@@ -10,14 +10,16 @@
 
 #include <math.h>
 
-static size_t reals(const fixture *f, int64_t n) { return (size_t)n * dtype_size(f->real); }
+static size_t reals(const fixture *f, int64_t n) {
+    return (size_t)n * dtype_size(f->real);
+}
 
 /* Compares outputs, losses and gradients byte for byte. */
 static void check_same(const fixture *a, const fixture *b, const char *how) {
     const char *name = a->subject->name;
     CHECK(a->y_rows == b->y_rows && a->y_columns == b->y_columns, "%s, %s: shapes", name, how);
-    CHECK(memcmp(a->y, b->y, reals(a, a->y_rows * a->y_columns)) == 0,
-          "%s, %s: outputs differ", name, how);
+    CHECK(memcmp(a->y, b->y, reals(a, a->y_rows * a->y_columns)) == 0, "%s, %s: outputs differ",
+          name, how);
     CHECK(memcmp(a->each, b->each, (size_t)a->layout.n * sizeof *a->each) == 0,
           "%s, %s: losses differ", name, how);
     CHECK(memcmp(a->grad, b->grad, reals(a, a->params.count)) == 0,
@@ -77,8 +79,7 @@ TEST(laws_threads_agree) {
 }
 
 static bool keeps_shape(const fixture *f) {
-    return f->n_x == 1 && f->y_rows == f->x[0].rows &&
-           f->y_columns == f->x[0].columns;
+    return f->n_x == 1 && f->y_rows == f->x[0].rows && f->y_columns == f->x[0].columns;
 }
 
 TEST(laws_checkpointing_changes_nothing) {
@@ -135,7 +136,8 @@ static bool bf16_gradient(int64_t rows, int64_t step, float *grad) {
     int64_t dims[] = {OUT, IN};
     static float x[96 * IN];
     memset(grad, 0, OUT * IN * sizeof *grad);
-    for (int i = 0; i < 96 * IN; i++) x[i] = (float)sin(0.37 * i);
+    for (int i = 0; i < 96 * IN; i++)
+        x[i] = (float)sin(0.37 * i);
     bool ok = param_set_init(&params, DTYPE_F32) == STATUS_OK &&
               arena_init(&memory, "tape", (size_t)8 << 20) == STATUS_OK;
     param *w = ok ? param_add(&params, PARAM_MATRIX, "w", 2, dims, 1) : NULL;
@@ -160,7 +162,8 @@ static bool bf16_gradient(int64_t rows, int64_t step, float *grad) {
 TEST(laws_bf16_micro_batches_continue) {
     float whole[19 * 21], parts[19 * 21], odd[19 * 21];
     REQUIRE(bf16_gradient(77, 77, whole) && bf16_gradient(77, 32, parts) &&
-                bf16_gradient(77, 25, odd), "runs");
+                bf16_gradient(77, 25, odd),
+            "runs");
     CHECK(memcmp(whole, parts, sizeof whole) == 0, "parts of 32 rows give other bits");
     CHECK(memcmp(whole, odd, sizeof whole) != 0, "parts of 25 rows give the same bits: not bf16?");
     for (int i = 0; i < 19 * 21; i++)
@@ -180,7 +183,8 @@ TEST(laws_dry_runs_take_the_same_memory) {
             CHECK(a.arena_used == b.arena_used && a.arena_peak == b.arena_peak,
                   "%s: %zu used, %zu peak; dry %zu and %zu", subjects[i].name, a.arena_used,
                   a.arena_peak, b.arena_used, b.arena_peak);
-            CHECK(!b.choice.filled && b.total == 0, "%s: a dry run chose or summed", subjects[i].name);
+            CHECK(!b.choice.filled && b.total == 0, "%s: a dry run chose or summed",
+                  subjects[i].name);
             for (size_t k = 0; k < reals(&b, b.params.count); k++)
                 REQUIRE(((unsigned char *)b.grad)[k] == 0x55, "%s: a dry run wrote a gradient",
                         subjects[i].name);
@@ -196,7 +200,8 @@ static void walk_failures(const subject *s, bool checkpointed) {
         REQUIRE(fixture_open(&f, s, DTYPE_F32), "setup");
         size_t used = f.memory.used;
         mem_fail_at(n);
-        status result = fixture_run(&f, (run_options){.backward = true, .checkpointed = checkpointed});
+        status result =
+            fixture_run(&f, (run_options){.backward = true, .checkpointed = checkpointed});
         bool failed = mem_failed();
         mem_fail_at(0);
         CHECK(result == (failed ? STATUS_MEMORY : STATUS_OK), "%s: status %d at allocation %d",
@@ -216,7 +221,8 @@ static void walk_failures(const subject *s, bool checkpointed) {
 }
 
 TEST(laws_failed_allocations) {
-    for (int i = 0; i < n_subjects; i++) walk_failures(&subjects[i], false);
+    for (int i = 0; i < n_subjects; i++)
+        walk_failures(&subjects[i], false);
     walk_failures(&subjects[n_subjects - 1], true);
 }
 
@@ -228,10 +234,12 @@ TEST(laws_records_and_uses) {
         REQUIRE_OK(fixture_run(&f, (run_options){0}));
         CHECK(f.n_records == 0 && f.uses == 0, "%s records without recording", s->name);
         REQUIRE_OK(fixture_run(&f, (run_options){.backward = true}));
-        CHECK(f.n_records == s->records, "%s: %d records, not %d", s->name, f.n_records, s->records);
+        CHECK(f.n_records == s->records, "%s: %d records, not %d", s->name, f.n_records,
+              s->records);
         CHECK(f.uses == s->param_uses, "%s: %d uses, not %d", s->name, f.uses, s->param_uses);
         for (int k = 0; k < f.params.n; k++)
-            CHECK(f.params.all[k]->uses == 0, "%s: %s has uses left", s->name, f.params.all[k]->name);
+            CHECK(f.params.all[k]->uses == 0, "%s: %s has uses left", s->name,
+                  f.params.all[k]->name);
         fixture_close(&f);
     }
 }

@@ -38,7 +38,8 @@ TEST(param_layout) {
     CHECK(param_find(&s, "stack") == s.all[1] && param_find(&s, "absent") == NULL, "by name");
     const param *p = s.all[0];
     CHECK(p->n_views == 3 && strcmp(p->views[1].name, "second.weight") == 0 &&
-              p->views[1].first_row == 8 && p->views[1].rows == 12, "views");
+              p->views[1].first_row == 8 && p->views[1].rows == 12,
+          "views");
     param_set_clear(&s);
 }
 
@@ -61,7 +62,8 @@ TEST(param_refuses_absurd_sizes) {
 TEST(param_initial_values) {
     param_set a, b, d;
     REQUIRE(describe(&a, DTYPE_F32, false) && describe(&b, DTYPE_F32, true) &&
-                describe(&d, DTYPE_F64, false), "setup");
+                describe(&d, DTYPE_F64, false),
+            "setup");
     REQUIRE_OK(param_set_allocate(&a));
     REQUIRE_OK(param_set_allocate(&b));
     REQUIRE_OK(param_set_allocate(&d));
@@ -79,7 +81,8 @@ TEST(param_initial_values) {
         }
         double n = (double)p->count, deviation = sqrt(squares / n - sum * sum / n / n);
         bool normal = p->init_std > 0;
-        CHECK(fabs(deviation - p->init_std) < 0.15 * p->init_std + 1e-12, "%s: %g", p->name, deviation);
+        CHECK(fabs(deviation - p->init_std) < 0.15 * p->init_std + 1e-12, "%s: %g", p->name,
+              deviation);
         CHECK(normal || sum == (p->kind == PARAM_VECTOR ? n : 0), "%s: %g", p->name, sum);
     }
     param_set_initialise(&b, 43);
@@ -95,9 +98,18 @@ static void pack(param_set *s, param *p, gemm_type type, const packed_matrix **m
 /* x times a packed copy, row 0. */
 static double product(const packed_matrix *m, float x) {
     float a[64], c[64];
-    for (int i = 0; i < 64; i++) a[i] = x;
-    status s = gemm(&(gemm_call){.type = m->type, .m = 1, .n = m->n, .k = m->k, .a = a,
-                                 .a_stride_m = m->k, .a_stride_k = 1, .b = m, .c = c, .ldc = m->n});
+    for (int i = 0; i < 64; i++)
+        a[i] = x;
+    status s = gemm(&(gemm_call){.type = m->type,
+                                 .m = 1,
+                                 .n = m->n,
+                                 .k = m->k,
+                                 .a = a,
+                                 .a_stride_m = m->k,
+                                 .a_stride_k = 1,
+                                 .b = m,
+                                 .c = c,
+                                 .ldc = m->n});
     CHECK(s == STATUS_OK, "status %d", (int)s);
     return (double)c[m->n - 1];
 }
@@ -156,7 +168,8 @@ TEST(param_failed_allocations) {
         status result = whole_life(&s);
         bool failed = mem_failed();
         mem_fail_at(0);
-        CHECK(result == (failed ? STATUS_MEMORY : STATUS_OK), "status %d at %d", (int)result, (int)n);
+        CHECK(result == (failed ? STATUS_MEMORY : STATUS_OK), "status %d at %d", (int)result,
+              (int)n);
         param_set_clear(&s);
         CHECK(mem_live_blocks() == blocks, "leak at %d", (int)n);
         if (!failed) break;

@@ -27,8 +27,8 @@ static bool bench_open(bench *b) {
     param_set_initialise(&b->params, 1);
     b->grad = arena_zalloc(&b->memory, (size_t)b->params.count * sizeof *b->grad);
     param_set_gradients(&b->params, b->grad);
-    return b->grad != NULL && tape_init(&b->t, &b->memory, &b->params,
-                                        (tape_options){.recording = true}) == STATUS_OK;
+    return b->grad != NULL &&
+           tape_init(&b->t, &b->memory, &b->params, (tape_options){.recording = true}) == STATUS_OK;
 }
 
 static void bench_close(bench *b) {
@@ -106,9 +106,12 @@ TEST(tape_slices_share_gradients) {
     var *inner = op_slice(&b.t, op_slice(&b.t, x, 1, 3), 1, 2);
     tensor g = var_grad(&b.t, inner), whole = var_grad(&b.t, x);
     REQUIRE(g.data != NULL && whole.data != NULL, "gradients exist");
-    CHECK((float *)g.data == (float *)whole.data + 2 && g.stride[0] == 4, "a window on columns 2, 3");
-    CHECK((float *)inner->value.data == ones + 2 && inner->value.stride[0] == 4, "and on the value");
-    for (int i = 0; i < 12; i++) CHECK(((float *)whole.data)[i] == 0, "zeroed");
+    CHECK((float *)g.data == (float *)whole.data + 2 && g.stride[0] == 4,
+          "a window on columns 2, 3");
+    CHECK((float *)inner->value.data == ones + 2 && inner->value.stride[0] == 4,
+          "and on the value");
+    for (int i = 0; i < 12; i++)
+        CHECK(((float *)whole.data)[i] == 0, "zeroed");
     var *fixed = op_slice(&b.t, tape_input(&b.t, ones, 3, 4, false), 0, 2);
     CHECK(var_grad(&b.t, fixed).data == NULL, "no gradient where none is needed");
     bench_close(&b);
@@ -253,7 +256,8 @@ TEST(tape_gradients_are_used_again) {
     float *data = arena_zalloc(&b.memory, ROWS * 4 * sizeof *data);
     REQUIRE(data != NULL, "memory");
     var *x = tape_input(&b.t, data, ROWS, 4, true), *y = x;
-    for (int i = 0; i < DEPTH; i++) y = square_block(&b.t, &b, y);
+    for (int i = 0; i < DEPTH; i++)
+        y = square_block(&b.t, &b, y);
     tensor grad = var_grad(&b.t, y);
     size_t used = b.memory.used;
     REQUIRE_OK(tape_backward(&b.t));
@@ -299,7 +303,8 @@ TEST(attention_pages_equal_the_batch) {
     int64_t start[] = {0, T};
     int32_t position[T], first[T];
     REQUIRE(data != NULL, "memory");
-    for (int i = 0; i < T * 64; i++) data[i] = (float)sin(i * 0.7);
+    for (int i = 0; i < T * 64; i++)
+        data[i] = (float)sin(i * 0.7);
     float *q = data, *k = q + T * H * (D + S), *s = k + T * H * D, *v = s + T * S;
     for (int p = 0; p < PAGES; p++) {
         k_page[p] = arena_zalloc(&b.memory, KEY_PAGE * H * D * sizeof(float));
@@ -315,8 +320,8 @@ TEST(attention_pages_equal_the_batch) {
         memcpy(v_page[p] + r * H * V, v + i * H * V, H * V * sizeof(float));
     }
     token_layout layout = {T, 1, start, position, first};
-    attention_shape shape = {.n_head = H, .n_kv_head = H, .qk_dim = D, .shared_dim = S, .v_dim = V,
-                             .scale = 0.5};
+    attention_shape shape = {
+        .n_head = H, .n_kv_head = H, .qk_dim = D, .shared_dim = S, .v_dim = V, .scale = 0.5};
     key_pages pages = {(const void *const *)k_page, (const void *const *)s_page,
                        (const void *const *)v_page, T};
     var *vq = tape_input(&b.t, q, T, H * (D + S), false);
@@ -329,11 +334,13 @@ TEST(attention_pages_equal_the_batch) {
     /* the last queries alone, as in generation */
     int64_t tail_start[] = {0, 3};
     token_layout tail = {3, 1, tail_start, position + T - 3, first + T - 3};
-    var *few = op_attention_paged(&b.t, tape_input(&b.t, q + (T - 3) * H * (D + S), 3, H * (D + S), false),
-                                  &pages, &tail, &shape);
+    var *few =
+        op_attention_paged(&b.t, tape_input(&b.t, q + (T - 3) * H * (D + S), 3, H * (D + S), false),
+                           &pages, &tail, &shape);
     REQUIRE_OK(tape_status(&b.t));
     CHECK(memcmp(few->value.data, (float *)whole->value.data + (T - 3) * H * V,
-                 tensor_bytes(&few->value)) == 0, "a tail of queries differs");
+                 tensor_bytes(&few->value)) == 0,
+          "a tail of queries differs");
     bench_close(&b);
 }
 
@@ -346,8 +353,10 @@ TEST(head_loss_sums_its_rows) {
     int32_t *target = arena_alloc(&b.memory, ROWS * sizeof *target);
     double *each = arena_zalloc(&b.memory, ROWS * sizeof *each), sum = 0;
     REQUIRE(x != NULL && target != NULL && each != NULL, "memory");
-    for (int i = 0; i < ROWS * 4; i++) x[i] = (float)sin(i * 0.3);
-    for (int i = 0; i < ROWS; i++) target[i] = i % 6 - 1;
+    for (int i = 0; i < ROWS * 4; i++)
+        x[i] = (float)sin(i * 0.3);
+    for (int i = 0; i < ROWS; i++)
+        target[i] = i % 6 - 1;
     head_loss with = {.target = target, .scale = 1e-3, .each = each}, without = {.target = target};
     op_head_loss(&b.t, tape_input(&b.t, x, ROWS, 4, true), b.head, &with);
     op_head_loss(&b.t, tape_input(&b.t, x, ROWS, 4, true), b.head, &without);
@@ -363,7 +372,8 @@ TEST(head_loss_sums_its_rows) {
     /* softmax minus one-hot sums to zero over the vocabulary */
     for (int c = 0; c < 4; c++) {
         double column = 0;
-        for (int v = 0; v < 5; v++) column += (double)((float *)b.head->grad)[v * 4 + c];
+        for (int v = 0; v < 5; v++)
+            column += (double)((float *)b.head->grad)[v * 4 + c];
         CHECK(fabs(column) < 1e-5, "column %d of the head's gradient sums to %g", c, column);
     }
     bench_close(&b);
