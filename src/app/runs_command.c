@@ -110,9 +110,9 @@ static status last_sample(command_context *c, const run_record *r) {
     while (at > 0 && bytes[at - 1] != '\n') at--;
     status s = n > at ? json_parse(bytes + at, n - at, path, &o) : STATUS_OK;
     if (s == STATUS_OK && n > at) {
-        const char *prompt = json_string_value(json_object_get(o, "prompt"));
-        const char *made = json_string_value(json_object_get(o, "text"));
-        if (prompt != NULL && made != NULL) say(c, "sample      \"%s\" -> \"%s\"\n", prompt, made);
+        char *line = json_line(o); /* escaped: a sample may have several lines */
+        say(c, "sample      %s\n", line != NULL ? line : "(cannot be shown)");
+        mem_free(line);
         s = result_set(c, "sample", json_incref(o));
         json_decref(o);
     }

@@ -107,6 +107,15 @@ static status validate(run *r, evaluation *e) {
     return write_patiently(r, r->folder.model, false);
 }
 
+/* On one line: quoted, line ends and the like escaped as in JSON. */
+static void log_sample(int64_t step, const char *prompt, const char *made) {
+    json_t *pair = json_pack("[s, s]", prompt, made);
+    char *line = pair != NULL ? json_line(pair) : NULL;
+    json_decref(pair);
+    log_info("sample  step=%" PRId64 "  %s", step, line != NULL ? line : "(not UTF-8)");
+    mem_free(line);
+}
+
 /* A sample is a look, not part of the run: if it fails, training goes on. */
 static status take_sample(run *r) {
     const train_settings *s = &r->settings;
@@ -117,7 +126,7 @@ static status take_sample(run *r) {
         return STATUS_OK;
     }
     status result = run_folder_sample(&r->folder, r->trainer.state.step, s->sample_prompt, made);
-    log_info("sample  step=%" PRId64 "  \"%s\" -> \"%s\"", r->trainer.state.step, s->sample_prompt, made);
+    log_sample(r->trainer.state.step, s->sample_prompt, made);
     mem_free(made);
     return result;
 }

@@ -53,7 +53,7 @@ static status activations_for(trainer *t, int micro_batch, bool recompute, int64
     gradient_options o = t->gradient;
     o.micro_batch = micro_batch;
     o.recompute = recompute;
-    return trainer_activation_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, bytes);
+    return trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, true, bytes);
 }
 
 static int64_t row_bytes(const trainer *t) {
@@ -97,7 +97,7 @@ static status fill_memory(train_plan *p, trainer *t) {
     p->gradients = 4 * count * t->lanes.n_buffers;
     p->optimiser = optimiser_bytes(&t->model.params);
     p->packed = packed_total(&t->model, t->gradient.bf16);
-    TRY(activations_for(t, micro, t->settings.recompute, &p->activations));
+    p->activations = t->tape_bytes;
     TRY(activations_for(t, micro, true, &p->with_recompute));
     TRY(activations_for(t, half, t->settings.recompute, &p->half_batch));
     p->other = PROCESS_BYTES + (int64_t)SCRATCH_BYTES * pool_threads() + row_bytes(t) + data_bytes(t);
@@ -171,9 +171,24 @@ status plan_check_states(const model_config *c, int gradient_buffers) {
                 text("--grad-lanes 1 (%s), or a smaller --size", bytes_text(16.0 * (double)count)));
 }
 
+/* Rows of a micro-batch that fit what is free, by the slope between the whole and its half; at most
+ * half, at least 1. */
+static int fitting_rows(const train_plan *p, double *memory) {
+    int whole = p->micro_batch, half = whole > 1 ? whole / 2 : 1;
+    double rest = (double)(p->memory - p->activations), row = 0;
+    if (whole > half) row = (double)(p->activations - p->half_batch) / (whole - half);
+    double none = (double)p->half_batch - row * half;
+    double rows = row > 0 ? 0.9 * ((double)p->memory_free - rest - none) / row : half;
+    int n = rows >= half ? half : rows >= 1 ? (int)rows : 1;
+    *memory = rest + none + row * n;
+    return n;
+}
+
 status plan_check(const train_plan *p) {
     if (p->memory > p->memory_free) {
         int64_t rest = p->memory - p->activations;
+        double fitting;
+        int rows = fitting_rows(p, &fitting);
         return FAIL(F_NO_MEMORY,
                     text("needs %s, %s free", bytes_text((double)p->memory),
                          bytes_text((double)p->memory_free)),
@@ -181,8 +196,7 @@ status plan_check(const train_plan *p) {
                     text("activations alone take %s at seq-len %" PRId64 " and micro-batch %d",
                          bytes_text((double)p->activations), p->seq_len, p->micro_batch),
                     text("--micro-batch %d (%s) or --recompute (%s)",
-                         p->micro_batch > 1 ? p->micro_batch / 2 : 1,
-                         bytes_text((double)(rest + p->half_batch)),
+                         rows, bytes_text(fitting),
                          bytes_text((double)(rest + p->with_recompute))));
     }
     if (p->disk_free >= 0 && p->disk > p->disk_free)

@@ -327,6 +327,24 @@ status train_settings_row(train_settings *s) {
     return STATUS_OK;
 }
 
+/* The numbers in force, for config.ini. */
+static void record_model(train_settings *s, const model_config *c) {
+    s->vocab_size = c->vocab_size;
+    s->d_model = c->d_model;
+    s->n_layer = c->n_layer;
+    s->d_ff = c->d_ff;
+    s->d_expert = c->d_expert;
+    s->context = c->max_position;
+    s->n_head = c->n_head;
+    s->n_kv_head = c->n_kv_head;
+    s->head_dim = c->head_dim;
+    s->n_expert = c->n_expert;
+    s->n_expert_used = c->n_expert_used;
+    s->n_shared_expert = c->n_shared_expert;
+    s->n_mtp = c->n_mtp;
+    s->init_std = c->init_std;
+}
+
 /* What the size of a model suggests; from runs of this program on the ladder. */
 static void fix_by_size(train_settings *s, const model_config *c) {
     int64_t active;
@@ -378,7 +396,9 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
     if (list.n > 0)
         return FAIL(F_CONFIG, text("%d setting%s not accepted", list.n, list.n == 1 ? "" : "s"),
                     "train settings", list.text, "change them; fathom train --help names every setting");
-    return model_config_check(config, "train settings");
+    TRY(model_config_check(config, "train settings"));
+    record_model(s, config);
+    return STATUS_OK;
 }
 
 /* -- what depends on the number of steps -- */

@@ -35,8 +35,27 @@ static bool *given_rows(const command_context *c) {
     return given;
 }
 
+/* A length asked for in this call replaces those of presets and files; two of them are a mistake. */
+static status choose_length(train_settings *s) {
+    static const char *const names[] = {"max-steps", "tokens", "minutes"};
+    int n = 0, which = -1;
+    for (int k = 0; k < 3; k++) {
+        const option *row = option_find(&train_options, "train", names[k]);
+        if (!s->given[row - train_options.rows]) continue;
+        which = k;
+        n++;
+    }
+    if (n > 1)
+        return FAIL(F_USAGE, "more than one length was given", "train",
+                    "--max-steps, --tokens and --minutes each decide how long a run is", "keep one of them");
+    if (n == 1 && which != 0) s->max_steps = 0;
+    if (n == 1 && which != 1) s->tokens = 0;
+    if (n == 1 && which != 2) s->minutes = 0;
+    return STATUS_OK;
+}
+
 /* The argument: a run folder (it has a config.ini) or a dataset (it has a data.json). */
-static status take_argument(const command_context *c, train_settings *s) {
+static status take_argument(const command_context *c, train_settings *s, bool *given) {
     char path[PATH_SIZE];
     if (c->n_arguments == 0) return STATUS_OK;
     const char *folder = c->arguments[0];
@@ -51,7 +70,9 @@ static status take_argument(const command_context *c, train_settings *s) {
         return FAIL(F_USAGE, "two run folders were named", text("%s and --run %s", folder, s->run),
                     "a run has one folder", "name it once");
     if (is_run) s->run = folder;
-    if (!is_run) s->data = folder;
+    if (is_run) return STATUS_OK;
+    s->data = folder; /* as good as --data: it wins over what a run in the folder --run recorded */
+    given[option_find(&train_options, "train", "data") - train_options.rows] = true;
     return STATUS_OK;
 }
 
@@ -81,10 +102,11 @@ static status check_source(train_settings *s) {
                 "fathom train DATASET, or --input FILE; fathom data get mini makes a dataset");
 }
 
-static status gather_settings(command_context *c, train_settings *s, arena *strings) {
+static status gather_settings(command_context *c, train_settings *s, bool *given, arena *strings) {
     *s = *(const train_settings *)c->settings[0];
     if (c->seed_given) s->seed = c->seed;
-    TRY(take_argument(c, s));
+    TRY(choose_length(s));
+    TRY(take_argument(c, s, given));
     name_run(s);
     char *run = arena_strdup(strings, s->run);
     if (run == NULL) return STATUS_MEMORY;
@@ -171,7 +193,7 @@ static status train_command_run(command_context *c) {
     bool *given = given_rows(c);
     parsed->given = given;
     status result = given != NULL ? STATUS_OK : STATUS_MEMORY;
-    if (result == STATUS_OK) result = gather_settings(c, &s, &strings);
+    if (result == STATUS_OK) result = gather_settings(c, &s, given, &strings);
     if (result == STATUS_OK) result = c->dry_run ? show_plan(c, &s) : train_and_show(c, &s);
     parsed->given = NULL;
     mem_free(given);

@@ -25,6 +25,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MICRO_TOKENS 8192 /* larger forwards gain no speed and cost memory */
 
@@ -35,8 +36,26 @@ bool train_uses_bf16(train_precision precision) {
 
 /* -- memory -- */
 
-status trainer_activation_bytes(model *m, float *gradient, int64_t seq_len,
-                                const gradient_options *options, int64_t *bytes) {
+static status dry_run(model *m, const row_set *rows, const gradient_options *options, bool backward,
+                      arena *memory) {
+    model_batch batch;
+    model_result result = {0};
+    tape t;
+    rows_batch(rows, 0, rows->n, &batch);
+    if (backward) {
+        batch.loss_scale = 1.0 / (double)batch.layout.n;
+        batch.mtp_scale = options->mtp_weight / (double)batch.layout.n;
+        batch.balance_scale = 1.0 / rows->n;
+        batch.checkpointing = options->recompute;
+    }
+    TRY(tape_init(&t, memory, &m->params,
+                  (tape_options){.recording = backward, .bf16 = options->bf16, .dry = true}));
+    TRY(model_forward(m, &t, &batch, &result));
+    return backward ? tape_backward(&t) : STATUS_OK;
+}
+
+status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len, const gradient_options *options,
+                          bool backward, int64_t *bytes) {
     row_set rows;
     arena memory;
     *bytes = 0;
@@ -46,48 +65,45 @@ status trainer_activation_bytes(model *m, float *gradient, int64_t seq_len,
         rows_clear(&rows);
         return s;
     }
-    int64_t n = rows.capacity * seq_len;
-    for (int64_t i = 0; i < n; i++) {
-        rows.ids[i] = rows.target[i] = rows.next_id[i] = rows.target_mtp[i] = 0;
-        rows.first[i] = 0;
-    }
+    /* Descriptions of values are scattered over the tape: huge pages would make all of it resident. */
+    (void)madvise(memory.base, memory.limit, MADV_NOHUGEPAGE);
+    size_t n = (size_t)(rows.capacity * seq_len) * sizeof(int32_t);
+    int32_t *const arrays[] = {rows.ids, rows.target, rows.next_id, rows.target_mtp, rows.first};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) memset(arrays[i], 0, n);
     rows.n = rows.capacity;
-    model_batch batch;
-    model_result result = {0};
-    tape t;
-    rows_batch(&rows, 0, rows.n, &batch);
-    batch.loss_scale = 1.0 / (double)n;
-    batch.mtp_scale = options->mtp_weight / (double)n;
-    batch.balance_scale = 1.0 / rows.n;
-    batch.checkpointing = options->recompute;
     param_set_gradients(&m->params, gradient);
-    s = tape_init(&t, &memory, &m->params,
-                  (tape_options){.recording = true, .bf16 = options->bf16, .dry = true});
-    if (s == STATUS_OK) s = model_forward(m, &t, &batch, &result);
-    if (s == STATUS_OK) s = tape_backward(&t);
+    s = dry_run(m, &rows, options, backward, &memory);
     *bytes = (int64_t)memory.peak;
     arena_clear(&memory);
     rows_clear(&rows);
     return s;
 }
 
-/* Fixes the micro-batch unless the settings name one. */
-static status choose_micro_batch(trainer *t, int n_rows) {
+/* The largest halving of `rows` whose tape takes at most `limit` bytes. */
+static status rows_that_fit(trainer *t, int rows, bool backward, int64_t limit, int *fit, int64_t *bytes) {
+    gradient_options o = t->gradient;
+    for (int n = rows;; n /= 2) {
+        o.micro_batch = n;
+        TRY(trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, backward, bytes));
+        *fit = n;
+        if (*bytes <= limit || n == 1) return STATUS_OK;
+    }
+}
+
+/* Fixes the micro-batch unless the settings name one, and the rows of an evaluation's forward, which
+ * keeps all its values and so may need more memory than a recomputing step. */
+static status choose_rows(trainer *t, int n_rows, int *val_rows) {
     int per_lane = (n_rows + t->lanes.n - 1) / t->lanes.n;
-    int64_t limit = memory_available() / 2, bytes;
-    if (t->settings.micro_batch > 0) {
-        t->gradient.micro_batch = t->settings.micro_batch;
-        return STATUS_OK;
-    }
-    int64_t most = MICRO_TOKENS / t->settings.seq_len;
+    int64_t limit = memory_available() / 2, most = MICRO_TOKENS / t->settings.seq_len, eval_bytes;
     int n = most < 1 ? 1 : most < per_lane ? (int)most : per_lane;
-    for (;; n /= 2) {
-        t->gradient.micro_batch = n;
-        TRY(trainer_activation_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len,
-                                     &t->gradient, &bytes));
-        if (bytes <= limit || n == 1) break;
+    if (t->settings.micro_batch > 0) {
+        n = t->settings.micro_batch;
+        limit = INT64_MAX;
     }
-    t->settings.micro_batch = n;
+    TRY(rows_that_fit(t, n, true, limit, &t->gradient.micro_batch, &t->tape_bytes));
+    t->settings.micro_batch = t->gradient.micro_batch;
+    TRY(rows_that_fit(t, t->gradient.micro_batch, false, t->tape_bytes, val_rows, &eval_bytes));
+    if (eval_bytes > t->tape_bytes) t->tape_bytes = eval_bytes;
     return STATUS_OK;
 }
 
@@ -125,8 +141,9 @@ static status open_memory(trainer *t) {
     t->gradient = (gradient_options){.bf16 = train_uses_bf16(s->precision),
                                      .recompute = s->recompute,
                                      .mtp_weight = s->mtp_weight};
-    TRY(choose_micro_batch(t, n_rows));
-    TRY(rows_init(&t->val_rows, t->gradient.micro_batch, s->seq_len));
+    int val_rows;
+    TRY(choose_rows(t, n_rows, &val_rows));
+    TRY(rows_init(&t->val_rows, val_rows, s->seq_len));
     size_t room = (size_t)memory_available();
     return arena_init(&t->step_memory, "activations", room > ((size_t)1 << 30) ? room : (size_t)1 << 30);
 }

@@ -15,6 +15,7 @@ typedef struct trainer {
     optimiser optimiser;
     lanes lanes;
     row_set rows, val_rows;
+    int64_t tape_bytes;         /* of the larger of training and evaluation, dry */
     loader *train, *validation; /* validation NULL: the data has none */
     arena step_memory;
     gradient_options gradient;
@@ -52,9 +53,10 @@ status trainer_evaluate(trainer *t, evaluation *e) MUST_CHECK;
  * trainer_open left it. */
 status trainer_measure(trainer *t, double seconds, double *tokens_per_second) MUST_CHECK;
 
-/* Bytes of one micro-batch's tape, from a dry run of the model. */
-status trainer_activation_bytes(model *m, float *gradient, int64_t seq_len,
-                                const gradient_options *options, int64_t *bytes) MUST_CHECK;
+/* Bytes of the tape of options->micro_batch rows, from a dry run: forward and backward, or a forward
+ * that does not record. */
+status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len, const gradient_options *options,
+                          bool backward, int64_t *bytes) MUST_CHECK;
 bool train_uses_bf16(train_precision precision);
 
 #endif
