@@ -99,7 +99,7 @@ static status check_source(train_settings *s) {
         return FAIL(F_USAGE, "both --data and --input were given", "train", "a run reads one of them",
                     "leave one out");
     return FAIL(F_USAGE, "nothing to train on", "train", "neither a dataset nor a file was named",
-                "fathom train DATASET, or --input FILE; fathom data get mini makes a dataset");
+                "fathom train DATASET, or --input FILE; fathom data get makes a dataset");
 }
 
 static status gather_settings(command_context *c, train_settings *s, bool *given, arena *strings) {
