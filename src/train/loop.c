@@ -170,9 +170,10 @@ static status check_divergence(const run *r, const step_report *report) {
     return FAIL(F_NOT_FINITE,
                 text("no finite gradient for %d steps in a row", BAD_STEPS_MAX),
                 text("%s, step %" PRId64 ", first bad tensor %s", r->folder.path, state->step, bad),
-                text("the learning rate is %.3g; the loss of the last good step was %.4f; the newest "
-                     "checkpoint is of step %" PRId64,
-                     report->lr, state->train_loss, r->saved_step),
+                text("the learning rate is %.3g; the loss of the last good step was %.4f; %s", report->lr,
+                     state->train_loss,
+                     r->saved_step < 0 ? "there is no checkpoint yet"
+                                       : text("the newest checkpoint is of step %" PRId64, r->saved_step)),
                 text("fathom train %s --learning-rate %.2g --accept-changes", r->folder.path,
                      r->settings.learning_rate / 2));
 }
