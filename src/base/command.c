@@ -230,7 +230,8 @@ static bool print_json(const command_context *c, status result) {
         printf("%s\n", line);
     else
         printf("{\"schema\":%d,\"ok\":false,\"error\":{\"code\":\"F0001\",\"what\":\"no memory "
-               "for the result\",\"where\":\"\",\"why\":\"\",\"fix\":\"\"}}\n",
+               "for the result\",\"where\":\"standard output\",\"why\":\"memory ran out while it was "
+               "written\",\"fix\":\"close other programs, then run the same command again\"}}\n",
                SCHEMA_VERSION);
     bool whole = line != NULL;
     mem_free(line);
@@ -342,13 +343,20 @@ static status print_version(const command_program *program, const char *cpu) {
     return STATUS_OK;
 }
 
+/* Parsing ends at the first mistake; a --json behind it still decides the form of the report. */
+static bool json_was_asked(int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0) return true;
+    return false;
+}
+
 static status run_call(call *k, command_context *c, int argc, char **argv) {
     const option_table *tables[TABLES_MOST];
     int n = command_tables(k->program, tables, TABLES_MOST);
     for (int i = 0; i < n; i++)
         TRY(option_set_add(k->options, tables[i], i == 0));
     status parsed = parse_arguments(k, argc, argv);
-    c->json = global_on(k, "json");
+    c->json = global_on(k, "json") || (parsed != STATUS_OK && json_was_asked(argc, argv));
     c->command = k->command;
     if (k->name[0] != '\0') c->name = k->name;
     c->n_arguments = k->n_arguments;
