@@ -51,7 +51,8 @@ static json_t *row_json(const bench_row *r) {
 
 static status print_rows(command_context *c, const bench_table *t) {
     json_t *all = json_array();
-    if (all == NULL) return FAIL(F_NO_MEMORY, "no memory for the rows", "bench", "", "run it again");
+    if (all == NULL) return FAIL(F_NO_MEMORY, "no memory for the rows", "bench",
+                    "memory ran out while they were listed", "close other programs, run it again");
     say(c, "%-46s %-8s %3s %12s %-10s %12s %6s\n", "name", "tier", "thr", "value", "unit", "floor",
         "ratio");
     for (int i = 0; i < t->n; i++) {
@@ -64,7 +65,8 @@ static status print_rows(command_context *c, const bench_table *t) {
                 r->unit);
         if (json_array_append_new(all, row_json(r)) != 0) {
             json_decref(all);
-            return FAIL(F_NO_MEMORY, "no memory for the rows", "bench", "", "run it again");
+            return FAIL(F_NO_MEMORY, "no memory for the rows", "bench",
+                    "memory ran out while they were listed", "close other programs, run it again");
         }
     }
     return result_set(c, "rows", all);

@@ -116,7 +116,8 @@ static status keep_result(const char *run, const eval_result *r, char kept[PATH_
     clock_utc(stamp);
     TRY(path_join(kept, folder, text("results_%s.json", stamp)));
     json_t *o = eval_result_json(r);
-    if (o == NULL) return FAIL(F_NO_MEMORY, "no memory for the result", kept, "", "run it again");
+    if (o == NULL) return FAIL(F_NO_MEMORY, "no memory for the result", kept,
+                               "memory ran out while it was made", "run the same command again");
     status s = json_write(kept, o);
     json_decref(o);
     return s;
@@ -126,11 +127,11 @@ static status eval_command_run(command_context *c) {
     const eval_settings *s = c->settings[0];
     const char *run = c->arguments[0];
     run_data data = {0};
+    char found[PATH_SIZE], kept[PATH_SIZE];
+    TRY(bundle_find(found, run));
     if (s->data[0] == '\0') TRY(data_of_run(run, &data));
     const char *folder = s->data[0] != '\0' ? s->data : data.path[0] != '\0' ? data.path : data.input;
     bool file = folder == data.input;
-    char found[PATH_SIZE], kept[PATH_SIZE];
-    TRY(bundle_find(found, run));
     if (c->dry_run) {
         say(c, "would evaluate %s on the validation split of %s\n", found, folder);
         return STATUS_OK;

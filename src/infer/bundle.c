@@ -44,7 +44,10 @@ static status newest_checkpoint(char out[PATH_SIZE], const char *run) {
 }
 
 status bundle_find(char out[PATH_SIZE], const char *path) {
-    if (has_model(path)) return path_join(out, path, ".");
+    if (has_model(path)) {
+        int n = snprintf(out, PATH_SIZE, "%s", path);
+        return n < PATH_SIZE ? STATUS_OK : path_join(out, path, "."); /* which says that it is too long */
+    }
     TRY(path_join(out, path, "model"));
     if (has_model(out)) return STATUS_OK;
     TRY(newest_checkpoint(out, path));
