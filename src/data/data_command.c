@@ -250,8 +250,8 @@ static const char *const split_rules[] = {"auto", "documents", "tail", NULL};
 static const option tokenize_rows[] = {
     {"data", "tokenizer", OPTION_STRING, offsetof(tokenize_settings, tokenizer), "",
      "Tokenizer to use (file or folder); empty = train one on the training split."},
-    {"data", "vocab-size", OPTION_COUNT, offsetof(tokenize_settings, vocab_size), "8192",
-     "Size of the vocabulary to train; 256 = bytes.", 256, 1e6},
+    {"data", "vocab-size", OPTION_COUNT, offsetof(tokenize_settings, vocab_size), "0",
+     "Size of the vocabulary to train; 256 = bytes, 0 = as before, 8192 the first time.", 0, 1e6},
     {"data", "split", OPTION_CHOICE, offsetof(tokenize_settings, split), "auto",
      "What is held back: documents by hash, or the tail (last tenth) of the text.",
      .choices = split_rules},
@@ -278,9 +278,10 @@ static status tokenize_plan(command_context *c, const char *folder, const tokeni
     TRY(r);
     TRY(disk_free(folder, &free_bytes));
     int bits = 0; /* of a token id; a token holds 0.29 bytes a bit in English (measured at 8,192) */
-    while (((int64_t)2 << bits) <= s->vocab_size) bits++;
-    double each = s->vocab_size <= 256 ? 1 : 0.29 * bits, tokens = (double)bytes / each;
-    double disk = tokens * (s->vocab_size <= 65536 ? 2 : 4) + 32.0 * (double)documents;
+    int64_t size = s->vocab_size > 0 ? s->vocab_size : 8192;
+    while (((int64_t)2 << bits) <= size) bits++;
+    double each = size <= 256 ? 1 : 0.29 * bits, tokens = (double)bytes / each;
+    double disk = tokens * (size <= 65536 ? 2 : 4) + 32.0 * (double)documents;
     double one_shard = (double)(bytes < s->shard_size ? bytes : s->shard_size);
     double memory = 32.0 * (double)documents + 3 * one_shard + 32e6;
     say(c, "text     %s in %s documents\n", bytes_text((double)bytes), count_text(documents));

@@ -81,17 +81,21 @@ static status open_bytes(loader *l, const char *path) {
 /* Opens one shard and checks that it is the one the manifest means and fits the others. */
 static status open_one(loader *l, const dataset *d, const dataset_shard *entry) {
     const char *path = dataset_path(d, entry->file);
+    if (!path_exists(path))
+        return FAIL(F_MISSING, text("shard %s is missing", entry->file), d->folder,
+                    "data.json names it, the folder does not have it",
+                    text("fathom data tokenize %s", d->folder));
     TRY(shard_open(&l->shards[l->n_shards], path));
     const shard *s = l->shards[l->n_shards++];
     const shard_facts *facts = shard_get_facts(s);
     if (shard_hash(s) != entry->entry.hash)
         return FAIL(F_SHARD, text("%s is not the shard that data.json describes", entry->file),
                     d->folder, "it is whole, but its hash is another",
-                    "run `fathom data tokenize` on the dataset again");
+                    text("run `fathom data tokenize %s` again", d->folder));
     if (l->n_shards > 1 && (facts->tokenizer != l->tokenizer || facts->vocab_size != l->vocab_size))
         return FAIL(F_SHARD, text("%s was made with another tokenizer", entry->file), d->folder,
                     "the shards of a dataset share one",
-                    "run `fathom data tokenize` on the dataset again");
+                    text("run `fathom data tokenize %s` again", d->folder));
     l->tokenizer = facts->tokenizer;
     l->vocab_size = facts->vocab_size;
     l->start[l->n_shards] = l->n += shard_tokens(s);

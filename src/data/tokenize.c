@@ -204,9 +204,10 @@ static status remove_stale(const tokenizing *k) {
 /* ---- the whole ---- */
 
 static status check_options(const tokenize_options *o) {
-    if (o->vocab_size < 0 || o->vocab_size > 1000000)
+    if (o->vocab_size != 0 && (o->vocab_size < 256 || o->vocab_size > 1000000))
         return FAIL(F_BAD_VALUE, text("a vocabulary of %d tokens is not possible", o->vocab_size),
-                    "--vocab-size", "between 256 and 1,000,000 are", "choose another --vocab-size");
+                    "--vocab-size", "between 256 (bytes) and 1,000,000 are",
+                    text("fathom data tokenize %s --vocab-size 8192", o->folder));
     if (o->validation_share < 0 || o->validation_share > 0.5)
         return FAIL(F_BAD_VALUE, text("%g of the text cannot be held back", o->validation_share),
                     "--validation", "between 0 and 0.5 can", "choose a smaller --validation");

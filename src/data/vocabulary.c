@@ -25,8 +25,21 @@
 #define BATCH_BYTES    ((size_t)8 << 20)
 #define VOCAB_STANDARD 8192
 
-static int wanted_size(const tokenize_options *o) {
-    return o->vocab_size > 0 ? o->vocab_size : VOCAB_STANDARD;
+#define VOCAB_MOST     1000000
+
+/* What is asked for; else what this dataset was given before, so that a repair changes nothing. */
+static int wanted_size(const tokenize_options *o, const dataset *d) {
+    if (o->vocab_size > 0) return o->vocab_size;
+    json_int_t before = json_integer_value(
+        json_object_get(json_object_get(d->manifest, "tokenizer"), "wanted_size"));
+    return before >= 256 && before <= VOCAB_MOST ? (int)before : VOCAB_STANDARD;
+}
+
+/* The file to take the tokenizer from, NULL = train one. A dataset that was given one keeps it. */
+static const char *source(const tokenize_options *o, const dataset *d, const char *own) {
+    const json_t *entry = json_object_get(d->manifest, "tokenizer");
+    if (o->tokenizer != NULL || o->vocab_size > 0) return o->tokenizer;
+    return json_is_false(json_object_get(entry, "trained")) ? own : NULL;
 }
 
 void boundary_tokens(const tokenizer *t, int32_t *bos, int32_t *eos) {
@@ -91,9 +104,9 @@ static status feed(bpe_trainer *trainer, const split_plan *p) {
     return s;
 }
 
-static status train(const tokenize_options *o, const split_plan *p, tokenizer **out) {
-    if (wanted_size(o) == 256) return tokenizer_byte(out);
-    bpe_options options = {.vocab_size = wanted_size(o),
+static status train(int wanted, const split_plan *p, tokenizer **out) {
+    if (wanted == 256) return tokenizer_byte(out);
+    bpe_options options = {.vocab_size = wanted,
                            .pretokenizer = PRETOKENIZER_DEEPSEEK_V3,
                            .added = bpe_default_added,
                            .n_added = BPE_DEFAULT_ADDED,
@@ -109,12 +122,13 @@ static status train(const tokenize_options *o, const split_plan *p, tokenizer **
 /* ---- keeping ---- */
 
 /* What a trained vocabulary depends on. */
-static uint64_t training_key(const tokenize_options *o, const split_plan *p, uint64_t corpus_hash) {
+static uint64_t training_key(const tokenize_options *o, int wanted, const split_plan *p,
+                             uint64_t corpus_hash) {
     struct {
         uint64_t version, corpus, size, tail, drop;
         int64_t n, bytes;
         double share;
-    } key = {1, corpus_hash, (uint64_t)wanted_size(o), p->tail, p->drop_lines,
+    } key = {1, corpus_hash, (uint64_t)wanted, p->tail, p->drop_lines,
              p->n[SPLIT_TRAIN], p->bytes[SPLIT_TRAIN], o->validation_share};
     return hash64(&key, sizeof key, 0);
 }
@@ -133,12 +147,14 @@ static status open_kept(const dataset *d, uint64_t key, tokenizer **out) {
     return fits ? tokenizer_open(out, path) : STATUS_OK;
 }
 
-static status describe(const dataset *d, const tokenizer *t, uint64_t key, bool trained,
+static status describe(const dataset *d, const tokenizer *t, uint64_t key, int trained_to,
                        json_t **out) {
     json_t *e;
     TRY(manifest_describe_file(d->folder, TOKENIZER_FILE, &e));
     status s = manifest_set(e, "vocab_size", json_integer(tokenizer_vocab_size(t)));
-    if (s == STATUS_OK) s = manifest_set(e, "trained", json_boolean(trained));
+    if (s == STATUS_OK) s = manifest_set(e, "trained", json_boolean(trained_to > 0));
+    if (s == STATUS_OK && trained_to > 0)
+        s = manifest_set(e, "wanted_size", json_integer(trained_to));
     if (s == STATUS_OK) s = manifest_set_hash(e, "fingerprint", tokenizer_fingerprint(t));
     if (s == STATUS_OK) s = manifest_set_hash(e, "key", key);
     if (s == STATUS_OK)
@@ -151,24 +167,26 @@ static status describe(const dataset *d, const tokenizer *t, uint64_t key, bool 
 status vocabulary_get(const tokenize_options *o, const dataset *d, const split_plan *p,
                       uint64_t corpus_hash, tokenizer **out, json_t **description) {
     tokenizer *given = NULL, *t = NULL;
-    bool trained = o->tokenizer == NULL;
     char path[PATH_SIZE];
     TRY(path_join(path, d->folder, TOKENIZER_FILE));
+    const char *from = source(o, d, path);
+    bool trained = from == NULL;
+    int wanted = wanted_size(o, d);
     *out = NULL;
     *description = NULL;
-    if (!trained) TRY(tokenizer_open(&given, o->tokenizer));
-    uint64_t key = trained ? training_key(o, p, corpus_hash) : tokenizer_fingerprint(given);
+    if (!trained) TRY(tokenizer_open(&given, from));
+    uint64_t key = trained ? training_key(o, wanted, p, corpus_hash) : tokenizer_fingerprint(given);
     status s = open_kept(d, key, &t);
     if (s == STATUS_OK && t == NULL) {
         if (trained) {
-            s = train(o, p, &t);
+            s = train(wanted, p, &t);
         } else {
             t = given;
             given = NULL;
         }
         if (s == STATUS_OK) s = tokenizer_save(t, path);
     }
-    if (s == STATUS_OK) s = describe(d, t, key, trained, description);
+    if (s == STATUS_OK) s = describe(d, t, key, trained ? wanted : 0, description);
     tokenizer_free(given);
     if (s != STATUS_OK) {
         tokenizer_free(t);
