@@ -82,21 +82,33 @@ need_packages() {
     }
 }
 
-# configure FOLDER [MESON-OPTION...]: a build folder that belongs to this very tree.
+# What a configuration depends on: this very folder, and the versions of the packages.
+fingerprint() {
+    printf '%s\n' "$PWD"
+    # shellcheck disable=SC2086
+    dpkg-query -W -f='${Package} ${Version} ${db:Status-Abbrev}\n' $packages_build $packages_test \
+        2>/dev/null
+}
+
+# configure FOLDER [MESON-OPTION...]: a build folder that fits this tree and these packages. A new
+# package is looked for again; a folder that belongs to another place begins anew.
 configure() {
     folder=$1
     shift
-    if [ -f "$folder/build.ninja" ] && [ "$(cat "$folder/.tree" 2>/dev/null)" = "$PWD" ]; then
-        return 0
+    again=''
+    if [ -f "$folder/build.ninja" ] && [ "$(head -n 1 "$folder/.fits" 2>/dev/null)" = "$PWD" ]; then
+        [ "$(fingerprint)" = "$(cat "$folder/.fits")" ] && return 0
+        again=--reconfigure
+    else
+        rm -rf "$folder"
     fi
-    rm -rf "$folder"
-    meson setup "$folder" "$@" >"$folder.log" 2>&1 || {
+    meson setup $again "$folder" "$@" >"$folder.log" 2>&1 || {
         cat "$folder.log" >&2
         rm -rf "$folder" "$folder.log"
         return 1
     }
     mv "$folder.log" "$folder/setup.log"
-    printf '%s\n' "$PWD" >"$folder/.tree"
+    fingerprint >"$folder/.fits"
 }
 
 cpus() { nproc 2>/dev/null || echo 2; }

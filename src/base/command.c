@@ -229,10 +229,11 @@ static bool print_json(const command_context *c, status result) {
     if (line != NULL)
         printf("%s\n", line);
     else
-        printf("{\"schema\":%d,\"ok\":false,\"error\":{\"code\":\"F0001\",\"what\":\"no memory "
-               "for the result\",\"where\":\"standard output\",\"why\":\"memory ran out while it was "
-               "written\",\"fix\":\"close other programs, then run the same command again\"}}\n",
-               SCHEMA_VERSION);
+        printf(
+            "{\"schema\":%d,\"ok\":false,\"error\":{\"code\":\"F0001\",\"what\":\"no memory "
+            "for the result\",\"where\":\"standard output\",\"why\":\"memory ran out while it was "
+            "written\",\"fix\":\"close other programs, then run the same command again\"}}\n",
+            SCHEMA_VERSION);
     bool whole = line != NULL;
     mem_free(line);
     json_decref(object);

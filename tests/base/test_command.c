@@ -146,9 +146,13 @@ TEST(json_envelope) {
     static const struct {
         const char *words, *command, *code; /* code NULL: ok */
     } cases[] = {
-        {"greet Ada --json", "greet", NULL}, {"x fail --json", "x fail", "F0001"},
-        {"--json gret", "fathom", "F0013"},  {"greet Ada --json --tims", "greet", "F0012"},
-        {"greet --json", "greet", "F0011"},  {"x ask --json", "x ask", "F0011"},
+        {"greet Ada --json", "greet", NULL},
+        {"x fail --json", "x fail", "F0001"},
+        {"--json gret", "fathom", "F0013"},
+        {"gret --json", "fathom", "F0013"},
+        {"greet Ada --json --tims", "greet", "F0012"},
+        {"greet --json", "greet", "F0011"},
+        {"x ask --json", "x ask", "F0011"},
         {"help F0003 --json", "help", NULL},
     };
     call_enter();
