@@ -57,7 +57,8 @@ static void starve(const char *words, int64_t growth) {
         ending e = {.code = r.code, .out = r.out, .err = r.err};
         e.json = json_loads(r.out, 0, NULL);
         if (r.code == 0) {
-            CHECK(same_result(good.out, r.out), "%s, allocation %lld: %s", words, (long long)n, r.out);
+            CHECK(same_result(good.out, r.out), "%s, allocation %lld: %s", words, (long long)n,
+                  r.out);
             needless += failed;
         } else {
             CHECK(told(&e, F_NO_MEMORY), "%s, allocation %lld", words, (long long)n);
@@ -66,19 +67,34 @@ static void starve(const char *words, int64_t growth) {
         json_decref(e.json);
         call_clear(&r);
         int64_t left = mem_live_blocks() - before;
-        CHECK(left == 0, "%s, allocation %lld: %lld blocks left", words, (long long)n, (long long)left);
+        CHECK(left == 0, "%s, allocation %lld: %lld blocks left", words, (long long)n,
+              (long long)left);
     }
     printf("  %s: %d failures told, %d without consequence\n", words, told_so, needless);
     CHECK(told_so > 5 && !failed, "too few failures were injected, or they never ended");
     call_clear(&good);
 }
 
-TEST(chat_without_memory) { starve("chat run -p house --max-tokens 3 --json", 12); }
-TEST(eval_without_memory) { starve("eval run --no-baselines --json --limit 200", 12); }
-TEST(verify_without_memory) { starve("data verify data --json", 40); }
-TEST(runs_without_memory) { starve("runs show run --json", 12); }
-TEST(finished_training_without_memory) { starve("train run --json", 12); }
-TEST(training_without_memory) {
-    starve("train data --run starved --resume no --json --max-steps 2 --save-every 1 " SMALL_TRAINING, 3);
+TEST(chat_without_memory) {
+    starve("chat run -p house --max-tokens 3 --json", 12);
 }
-TEST(tokenizing_without_memory) { starve("data tokenize data --vocab-size 512 --json", 6); }
+TEST(eval_without_memory) {
+    starve("eval run --no-baselines --json --limit 200", 12);
+}
+TEST(verify_without_memory) {
+    starve("data verify data --json", 40);
+}
+TEST(runs_without_memory) {
+    starve("runs show run --json", 12);
+}
+TEST(finished_training_without_memory) {
+    starve("train run --json", 12);
+}
+TEST(training_without_memory) {
+    starve(
+        "train data --run starved --resume no --json --max-steps 2 --save-every 1 " SMALL_TRAINING,
+        3);
+}
+TEST(tokenizing_without_memory) {
+    starve("data tokenize data --vocab-size 512 --json", 6);
+}

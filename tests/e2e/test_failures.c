@@ -58,9 +58,10 @@ static bool replace(const char *path, const char *old, const char *new) {
 
 /* The sum of everything below a folder, log, lock and reports of evaluations aside. */
 static char *sum_of(const char *folder) {
-    ending e = shell("cd %s && find . -type f ! -name log.txt ! -name lock ! -path './eval/*' | sort | "
-                     "xargs sha256sum",
-                     folder);
+    ending e =
+        shell("cd %s && find . -type f ! -name log.txt ! -name lock ! -path './eval/*' | sort | "
+              "xargs sha256sum",
+              folder);
     char *sum = mem_strdup(e.out);
     ending_clear(&e);
     return sum;
@@ -104,7 +105,8 @@ static int lines_of(const char *path) {
 static bool says(const char *command, const char *sentence) {
     ending e = shell("%s", command);
     bool found = strstr(e.err, sentence) != NULL || strstr(e.out, sentence) != NULL;
-    if (!found) test_fail(__FILE__, __LINE__, sentence, "not said by %s:\n%s%s", command, e.out, e.err);
+    if (!found)
+        test_fail(__FILE__, __LINE__, sentence, "not said by %s:\n%s%s", command, e.out, e.err);
     ending_clear(&e);
     return found;
 }
@@ -172,7 +174,8 @@ TEST(weights_of_another_shape) {
 
 TEST(configuration_of_an_unknown_architecture) {
     if (!fixture_make() || !copy("run/model", "m")) return;
-    if (!shell_ok("sed -i 's/\"model_type\": *\"[a-z0-9_]*\"/\"model_type\": \"unheard_of\"/' m/config.json"))
+    if (!shell_ok("sed -i 's/\"model_type\": *\"[a-z0-9_]*\"/\"model_type\": \"unheard_of\"/' "
+                  "m/config.json"))
         return;
     fails_and_keeps(F_MODEL_UNKNOWN, "m", "fathom chat m -p a");
 }
@@ -220,7 +223,8 @@ TEST(shard_with_a_flipped_byte) {
 }
 
 TEST(shard_missing) {
-    if (!fixture_make() || !copy("data", "broken") || !shell_ok("rm broken/validation-00000.shard")) return;
+    if (!fixture_make() || !copy("data", "broken") || !shell_ok("rm broken/validation-00000.shard"))
+        return;
     fails_and_keeps(F_DAMAGE, "broken", "fathom data verify broken");
     fails_and_keeps(F_MISSING, "broken", "fathom train broken --run unborn " FEW);
     CHECK(fix_works("fathom train broken --run unborn " FEW), "the fix of train");
@@ -241,7 +245,8 @@ TEST(import_of_bytes_that_are_not_utf8) {
     CHECK(says("fathom data import latin.txt -o imported", "line 2, byte 8"), "line and byte");
     CHECK(says("fathom data import latin.txt -o imported", "--encoding latin1"), "fix");
     CHECK(!path_exists("imported/data.json"), "half a dataset was left");
-    CHECK(shell_ok("fathom data import latin.txt -o imported --encoding latin1"), "the fix does not work");
+    CHECK(shell_ok("fathom data import latin.txt -o imported --encoding latin1"),
+          "the fix does not work");
 }
 
 TEST(import_of_records_without_text) {
@@ -252,7 +257,8 @@ TEST(import_of_records_without_text) {
     CHECK(says("fathom data import keys.jsonl -o imported2", "body"), "the key that is there");
     CHECK(!path_exists("imported2/data.json"), "half a dataset was left");
     CHECK(shell_ok("printf '{\"body\":\"a b\"}\\n{\"body\":\"x\"}\\n' > body.jsonl"), "printf");
-    CHECK(shell_ok("fathom data import body.jsonl -o imported2 --map body=text"), "the fix does not work");
+    CHECK(shell_ok("fathom data import body.jsonl -o imported2 --map body=text"),
+          "the fix does not work");
 }
 
 TEST(vocabulary_of_an_impossible_size) {
@@ -300,8 +306,8 @@ TEST(disk_full_while_training) {
                    "full/model/model.safetensors"),
           "the last checkpoint or the best model is gone");
     ending again = shell("fathom train full --max-steps 20 --json");
-    CHECK(again.code == 0 && json_number(again.json, "result.resumed_from") >= 12, "%s%s", again.out,
-          again.err);
+    CHECK(again.code == 0 && json_number(again.json, "result.resumed_from") >= 12, "%s%s",
+          again.out, again.err);
     ending_clear(&again);
 }
 
@@ -333,7 +339,8 @@ TEST(run_folder_without_permission) {
     ending_clear(&e);
     if (!can) SKIP("others may not reach the program under test");
     fails_and_keeps(F_PERMISSION, "run",
-                    "setpriv --reuid 65534 --regid 65534 --clear-groups fathom train data --run closed/run " FEW);
+                    "setpriv --reuid 65534 --regid 65534 --clear-groups fathom train data --run "
+                    "closed/run " FEW);
 }
 
 TEST(two_trainings_in_one_run_folder) {
@@ -361,7 +368,8 @@ TEST(resume_with_another_model) {
 
 TEST(resume_with_other_data) {
     if (!fixture_make() || !texts_make("few", 30)) return;
-    if (!shell_ok("fathom data import few -o strange && fathom data tokenize strange --vocab-size 512"))
+    if (!shell_ok(
+            "fathom data import few -o strange && fathom data tokenize strange --vocab-size 512"))
         return;
     fails_and_keeps(F_CANNOT_RESUME, "run", "fathom train run --data strange --max-steps 20");
     fails_and_keeps(F_CANNOT_RESUME, "run", "fathom train strange --run run --max-steps 20");
@@ -383,17 +391,20 @@ TEST(newest_checkpoint_damaged) {
 
 TEST(every_checkpoint_damaged) {
     if (!fixture_make() || !copy("run", "lost")) return;
-    CHECK(shell_ok("for f in lost/checkpoints/*/model.safetensors; do truncate -s -7 $f; done"), "cut");
+    CHECK(shell_ok("for f in lost/checkpoints/*/model.safetensors; do truncate -s -7 $f; done"),
+          "cut");
     ending e = shell("fathom train lost --max-steps 14");
     CHECK(told(&e, F_CHECKPOINT), "no checkpoint is left");
     ending_clear(&e);
-    CHECK(shell_ok("cmp run/model/model.safetensors lost/model/model.safetensors"), "the best model is gone");
+    CHECK(shell_ok("cmp run/model/model.safetensors lost/model/model.safetensors"),
+          "the best model is gone");
 }
 
 TEST(training_diverges) {
     if (!fixture_make()) return;
-    ending e = shell("fathom train data --run wild " SMALL_TRAINING " --max-steps 200 --save-every 3 "
-                     "--learning-rate 10 --weight-decay 100 --grad-clip 0 --warmup-steps 0");
+    ending e =
+        shell("fathom train data --run wild " SMALL_TRAINING " --max-steps 200 --save-every 3 "
+              "--learning-rate 10 --weight-decay 100 --grad-clip 0 --warmup-steps 0");
     CHECK(told(&e, F_NOT_FINITE), "a rate of 10");
     CHECK(strstr(e.err, "wild") != NULL && strstr(e.err, "--learning-rate") != NULL, "%s", e.err);
     ending_clear(&e);
@@ -412,8 +423,9 @@ static double size_at(const char *words) {
 
 TEST(plan_that_does_not_fit_memory) {
     if (!fixture_make()) return;
-    static const char command[] = "fathom train data --run huge --preset f-1m --seq-len 64 --batch-tokens "
-                                  "64M --micro-batch 100000 --grad-lanes 1 --max-steps 2";
+    static const char command[] =
+        "fathom train data --run huge --preset f-1m --seq-len 64 --batch-tokens "
+        "64M --micro-batch 100000 --grad-lanes 1 --max-steps 2";
     fails_and_keeps(F_NO_MEMORY, "data", command);
     ending e = shell("%s --json", command);
     const char *what = json_word(e.json, "error.what"), *fix = json_word(e.json, "error.fix");

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BINARY_MOST    (8 * 1024 * 1024)
-#define HELP_RUNS      5
-#define HELP_GOAL      0.020
-#define HELP_TOO_SLOW  0.200 /* so far above the goal that no busy neighbour explains it */
+#define BINARY_MOST   (8 * 1024 * 1024)
+#define HELP_RUNS     5
+#define HELP_GOAL     0.020
+#define HELP_TOO_SLOW 0.200 /* so far above the goal that no busy neighbour explains it */
 
 static bool sanitized(void) {
     ending e = shell("ldd bin/fathom | grep -q -e libasan -e libubsan -e libtsan");
@@ -57,19 +57,20 @@ TEST(binary_is_small) {
 static const struct {
     const char *name, *file;
 } libraries[] = {
-    {"jansson", "libjansson.so"}, {"inih", "libinih.so"},     {"utf8proc", "libutf8proc.so"},
-    {"xxHash", "libxxhash.so"},   {"zstd", "libzstd.so"},     {"zlib", "libz.so"},
+    {"jansson", "libjansson.so"}, {"inih", "libinih.so"},        {"utf8proc", "libutf8proc.so"},
+    {"xxHash", "libxxhash.so"},   {"zstd", "libzstd.so"},        {"zlib", "libz.so"},
     {"liblzma", "liblzma.so"},    {"libcrypto", "libcrypto.so"},
 };
 
 /* The table of what is linked: from the heading to the first line that is about tests only. */
 static bool is_documented(const char *table, const char *line) {
-    static const char *const system[] = {"linux-vdso", "libc.so", "libm.so", "ld-linux", "libpthread.so",
-                                         "libdl.so"};
+    static const char *const system[] = {"linux-vdso", "libc.so",       "libm.so",
+                                         "ld-linux",   "libpthread.so", "libdl.so"};
     for (size_t i = 0; i < sizeof system / sizeof system[0]; i++)
         if (strstr(line, system[i]) != NULL) return true;
     for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
-        if (strstr(line, libraries[i].file) != NULL) return strstr(table, libraries[i].name) != NULL;
+        if (strstr(line, libraries[i].file) != NULL)
+            return strstr(table, libraries[i].name) != NULL;
     return false;
 }
 
@@ -101,8 +102,8 @@ static void explains(const char *name) {
     CHECK(e.code == 0, "fathom %s --help: %d %s", name, e.code, e.err);
     const char *example = strncmp(e.out, "examples\n  ", 11) == 0 ? e.out + 11 : "";
     const char *call = strstr(example, "fathom");
-    CHECK(call != NULL && call < example + strcspn(example, "\n"), "fathom %s --help starts with: %.60s",
-          name, e.out);
+    CHECK(call != NULL && call < example + strcspn(example, "\n"),
+          "fathom %s --help starts with: %.60s", name, e.out);
     CHECK(strstr(e.out, "usage: fathom") != NULL, "fathom %s --help has no usage", name);
     const char *row = strstr(e.out, "\ncommands\n");
     row = row != NULL ? row + 10 : NULL;
@@ -162,7 +163,8 @@ TEST(a_failing_call_with_json_prints_one_object) {
     if (!work_enter()) return;
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         ending e = shell("fathom %s", calls[i].words);
-        CHECK(e.json != NULL, "fathom %s printed no JSON object: %s%s", calls[i].words, e.out, e.err);
+        CHECK(e.json != NULL, "fathom %s printed no JSON object: %s%s", calls[i].words, e.out,
+              e.err);
         CHECK(e.json == NULL || json_is_false(json_object_get(e.json, "ok")), "%s", e.out);
         if (e.json != NULL) CHECK(told(&e, calls[i].id), "fathom %s", calls[i].words);
         ending_clear(&e);

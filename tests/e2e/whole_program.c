@@ -38,7 +38,8 @@ static void work_remove(void) {
 }
 
 static void environment_make(void) {
-    static const char *const ours[] = {"FATHOM_TEST_DATA", "FATHOM_TEST_LONG", "FATHOM_SEED", "FATHOM_JSON"};
+    static const char *const ours[] = {"FATHOM_TEST_DATA", "FATHOM_TEST_LONG", "FATHOM_SEED",
+                                       "FATHOM_JSON"};
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         unsetenv(ours[i]);
     const char *path = getenv("PATH");
@@ -101,7 +102,8 @@ int shell_wait(int process) {
 
 bool shell_alive(int process) {
     siginfo_t info = {0};
-    return waitid(P_PID, (id_t)process, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+    return waitid(P_PID, (id_t)process, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0;
 }
 
 static char *taken(const char *path) {
@@ -225,21 +227,24 @@ static uint64_t draw(uint64_t *state, uint64_t n) {
 
 /* One sentence: number of a place, somebody, what is done, to what, when. */
 static int sentence(char *out, size_t room, uint64_t *state) {
-    static const char *const who[] = {"the old miller", "a young painter", "my neighbour", "the captain",
-                                      "every teacher",  "the gardener",    "a stranger",   "the clerk"};
-    static const char *const does[] = {"carries",  "repairs", "measures", "forgets", "sells",
+    static const char *const who[] = {"the old miller", "a young painter", "my neighbour",
+                                      "the captain",    "every teacher",   "the gardener",
+                                      "a stranger",     "the clerk"};
+    static const char *const does[] = {"carries",   "repairs", "measures", "forgets", "sells",
                                        "remembers", "paints",  "follows",  "counts",  "opens"};
     static const char *const what[] = {"the wooden bridge", "a heavy lantern", "the north window",
                                        "seven letters",     "the long rope",   "a silver clock",
                                        "the river boat",    "an empty chest",  "the last map"};
-    static const char *const when[] = {"before the rain", "in the early morning", "after the harvest",
-                                       "when the bell rings", "every second winter", "without a word"};
+    static const char *const when[] = {"before the rain",     "in the early morning",
+                                       "after the harvest",   "when the bell rings",
+                                       "every second winter", "without a word"};
     static const char *const link[] = {", because ", ", while ", " and then ", ", although "};
-    int n = snprintf(out, room, "In house %d %s %s %s %s", (int)draw(state, 1000), who[draw(state, 8)],
-                     does[draw(state, 10)], what[draw(state, 9)], when[draw(state, 6)]);
+    int n =
+        snprintf(out, room, "In house %d %s %s %s %s", (int)draw(state, 1000), who[draw(state, 8)],
+                 does[draw(state, 10)], what[draw(state, 9)], when[draw(state, 6)]);
     if (draw(state, 3) == 0)
-        n += snprintf(out + n, room - (size_t)n, "%s%s %s %s", link[draw(state, 4)], who[draw(state, 8)],
-                      does[draw(state, 10)], what[draw(state, 9)]);
+        n += snprintf(out + n, room - (size_t)n, "%s%s %s %s", link[draw(state, 4)],
+                      who[draw(state, 8)], does[draw(state, 10)], what[draw(state, 9)]);
     return n + snprintf(out + n, room - (size_t)n, ".\n");
 }
 
@@ -260,7 +265,8 @@ bool texts_make(const char *folder, int n) {
 bool fixture_make(void) {
     static bool made;
     if (made) return true;
-    made = work_enter() && texts_make("texts", 60) && shell_ok("fathom data import texts -o data") &&
+    made = work_enter() && texts_make("texts", 60) &&
+           shell_ok("fathom data import texts -o data") &&
            shell_ok("fathom data tokenize data --vocab-size 512") &&
            shell_ok("fathom train data --run run %s --max-steps 12 --save-every 5", SMALL_TRAINING);
     return made;

@@ -17,9 +17,9 @@
 #include <stdbool.h>
 
 typedef struct ending {
-    int code;       /* exit code; 128 + n if signal n ended the program */
+    int code;        /* exit code; 128 + n if signal n ended the program */
     char *out, *err; /* never NULL */
-    json_t *json;   /* what stdout holds if that is one JSON object, else NULL */
+    json_t *json;    /* what stdout holds if that is one JSON object, else NULL */
 } ending;
 
 /* Enters the work folder. False, after a test_fail, if the program to test is not known. */
