@@ -87,7 +87,7 @@ fingerprint() {
     printf '%s\n' "$PWD"
     # shellcheck disable=SC2086
     dpkg-query -W -f='${Package} ${Version} ${db:Status-Abbrev}\n' $packages_build $packages_test \
-        2>/dev/null
+        2>/dev/null || true # it fails when one of them is not installed
 }
 
 # configure FOLDER [MESON-OPTION...]: a build folder that fits this tree and these packages. A new
