@@ -29,6 +29,7 @@
 #define SCRATCH_BYTES (3 << 20) /* per thread: packing and attention buffers */
 #define SMALL_ARENAS  7         /* descriptions, rotary tables, rows, settings */
 #define HUGE_PAGE     ((int64_t)2 << 20)
+#define STEP_TOO_LONG 20 /* times the wanted seconds of a measurement */
 
 /* -- memory -- */
 
@@ -217,7 +218,9 @@ status plan_make(const train_settings *s, double measure_seconds, train_plan *p)
     if (t == NULL) return STATUS_MEMORY;
     status result = trainer_open(t, s);
     if (result == STATUS_OK) result = plan_fill(p, t);
-    if (result == STATUS_OK && measure_seconds > 0 && p->memory <= p->memory_free)
+    /* A measurement takes at least one step: where that is long, the assumed rate must do. */
+    bool quick = (double)p->batch_tokens <= STEP_TOO_LONG * measure_seconds * p->tokens_per_second;
+    if (result == STATUS_OK && measure_seconds > 0 && quick && p->memory <= p->memory_free)
         result = trainer_measure(t, measure_seconds, &rate);
     if (result == STATUS_OK) {
         train_settings fixed = t->settings;
