@@ -43,7 +43,7 @@ typedef struct dataset_shard {
 
 typedef struct dataset {
     char folder[4096];
-    json_t *manifest; /* data.json as it is; for what has no field here */
+    json_t *manifest;      /* data.json as it is; for what has no field here */
     dataset_shard *shards; /* in the order of their tokens, training first */
     int n_shards;
     bool complete; /* every shard of the plan is there */
@@ -86,19 +86,19 @@ typedef struct import_options {
     import_encoding encoding;
     const import_map *map;
     int n_map;
-    double max_bad; /* share of a file's lines that may be refused, 0 .. 1 */
-    const char *license; /* note for the card; NULL */
-    bool dry;            /* read and count everything, write nothing; `folder` is not used */
+    double max_bad;          /* share of a file's lines that may be refused, 0 .. 1 */
+    const char *license;     /* note for the card; NULL */
+    bool dry;                /* read and count everything, write nothing; `folder` is not used */
     import_refused *refused; /* called for each refused line; NULL */
     void *context;
 } import_options;
 typedef struct import_result {
     int64_t files, documents, text_bytes, lines;
-    int64_t bad;        /* lines refused; all in rejected.jsonl */
-    int64_t duplicates; /* documents whose text was there already */
-    int64_t empty;      /* documents without text */
-    int64_t binary;     /* files in folders that hold no text */
-    int64_t skipped;    /* hidden names and linked folders in folders */
+    int64_t bad;                     /* lines refused; all in rejected.jsonl */
+    int64_t duplicates;              /* documents whose text was there already */
+    int64_t empty;                   /* documents without text */
+    int64_t binary;                  /* files in folders that hold no text */
+    int64_t skipped;                 /* hidden names and linked folders in folders */
     int64_t lengths[IMPORT_LENGTHS]; /* documents of 2^i .. 2^(i+1) - 1 bytes */
 } import_result;
 status data_import(const import_options *o, import_result *out) MUST_CHECK;
@@ -111,7 +111,7 @@ typedef enum split_rule {
 typedef struct tokenize_options {
     const char *folder;
     const char *tokenizer; /* file to use; NULL = train one on the training split */
-    int vocab_size;        /* of the one to train; 0 = 8192 */
+    int vocab_size;        /* of the one to train; 0 = as before, else 8192 */
     split_rule split;
     double validation_share; /* 0 = 0.02; of SPLIT_TAIL 0.1 */
     int line_min;            /* shortest line (bytes without blanks at its ends) that may not be
@@ -133,7 +133,7 @@ status data_tokenize(const tokenize_options *o, tokenize_result *out) MUST_CHECK
 typedef struct verify_result {
     int files, shards;
     int64_t blocks, bytes;
-    int damaged;            /* places: files, tables or blocks */
+    int damaged; /* places: files, tables or blocks */
     int64_t documents_hit;
 } verify_result;
 /* Reads everything again. `tell` gets each damage as a report; F_DAMAGE at the end if there was

@@ -211,6 +211,22 @@ const char *dataset_path(const dataset *d, const char *file) {
     return text("%s/%s", d->folder, file);
 }
 
+const char *dataset_repair(const dataset *d) {
+    const json_t *split = json_object_get(d->manifest, "split"), *value;
+    const char *line = text("fathom data tokenize %s", d->folder);
+    if ((value = json_object_get(split, "rule")) != NULL && json_is_string(value))
+        line = text("%s --split %.20s", line, json_string_value(value));
+    if (json_real_value(value = json_object_get(split, "share")) > 0)
+        line = text("%s --validation %g", line, json_real_value(value));
+    if (json_integer_value(value = json_object_get(split, "line_min")) > 1)
+        line = text("%s --line-min %" JSON_INTEGER_FORMAT, line, json_integer_value(value));
+    if (json_integer_value(value = json_object_get(split, "shard_bytes")) > 0)
+        line = text("%s --shard-size %" JSON_INTEGER_FORMAT, line, json_integer_value(value));
+    if (json_integer_value(value = json_object_get(split, "seed")) > 0)
+        line = text("%s --seed %" JSON_INTEGER_FORMAT, line, json_integer_value(value));
+    return line;
+}
+
 status manifest_check_free(const char *folder, const char *name, const json_t *inputs) {
     char path[PATH_SIZE];
     dataset d;
@@ -226,7 +242,8 @@ status manifest_check_free(const char *folder, const char *name, const json_t *i
                            there != NULL ? there : "?", name);
     dataset_close(&d);
     if (same) return STATUS_OK;
-    return FAIL(F_CANNOT_CREATE, what, path, why, "choose another folder with -o, or remove this one");
+    return FAIL(F_CANNOT_CREATE, what, path, why,
+                "choose another folder with -o, or remove this one");
 }
 
 /* ---- corpus.jsonl ---- */
@@ -289,5 +306,9 @@ void corpus_writer_abandon(corpus_writer *w) {
     mem_free(w);
 }
 
-int64_t corpus_writer_documents(const corpus_writer *w) { return w->documents; }
-int64_t corpus_writer_text_bytes(const corpus_writer *w) { return w->text_bytes; }
+int64_t corpus_writer_documents(const corpus_writer *w) {
+    return w->documents;
+}
+int64_t corpus_writer_text_bytes(const corpus_writer *w) {
+    return w->text_bytes;
+}

@@ -22,6 +22,10 @@ status manifest_describe_file(const char *folder, const char *file, json_t **out
 status manifest_file_fits(const char *folder, const json_t *description, bool *fits) MUST_CHECK;
 status manifest_add_shard(json_t *manifest, const dataset_shard *s) MUST_CHECK;
 
+/* The command that makes this dataset's tokens again as they were: `fathom data tokenize D` with the
+ * options it was given. Through text(). */
+const char *dataset_repair(const dataset *d);
+
 /* A new corpus may go into a folder that is no dataset or holds the same (name and inputs, a list of
  * strings or NULL); else F_CANNOT_CREATE. */
 status manifest_check_free(const char *folder, const char *name, const json_t *inputs) MUST_CHECK;

@@ -21,7 +21,7 @@
 #include "base/hash.h"
 #include "base/pool.h"
 #include "base/rng.h"
-#include "data/data.h"
+#include "data/dataset.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -83,19 +83,17 @@ static status open_one(loader *l, const dataset *d, const dataset_shard *entry) 
     const char *path = dataset_path(d, entry->file);
     if (!path_exists(path))
         return FAIL(F_MISSING, text("shard %s is missing", entry->file), d->folder,
-                    "data.json names it, the folder does not have it",
-                    text("fathom data tokenize %s", d->folder));
+                    "data.json names it, the folder does not have it", dataset_repair(d));
     TRY(shard_open(&l->shards[l->n_shards], path));
     const shard *s = l->shards[l->n_shards++];
     const shard_facts *facts = shard_get_facts(s);
     if (shard_hash(s) != entry->entry.hash)
         return FAIL(F_SHARD, text("%s is not the shard that data.json describes", entry->file),
                     d->folder, "it is whole, but its hash is another",
-                    text("run `fathom data tokenize %s` again", d->folder));
+                    text("run `%s`", dataset_repair(d)));
     if (l->n_shards > 1 && (facts->tokenizer != l->tokenizer || facts->vocab_size != l->vocab_size))
         return FAIL(F_SHARD, text("%s was made with another tokenizer", entry->file), d->folder,
-                    "the shards of a dataset share one",
-                    text("run `fathom data tokenize %s` again", d->folder));
+                    "the shards of a dataset share one", text("run `%s`", dataset_repair(d)));
     l->tokenizer = facts->tokenizer;
     l->vocab_size = facts->vocab_size;
     l->start[l->n_shards] = l->n += shard_tokens(s);
@@ -164,20 +162,35 @@ status loader_open(loader **out, const loader_options *o) {
 
 void loader_close(loader *l) {
     if (l == NULL) return;
-    for (int i = 0; i < l->n_shards; i++) shard_close(l->shards[i]);
+    for (int i = 0; i < l->n_shards; i++)
+        shard_close(l->shards[i]);
     mem_free(l->shards);
     mem_free(l->start);
     mapped_close(&l->map);
     mem_free(l);
 }
 
-int64_t loader_rows(const loader *l) { return l->rows; }
-int64_t loader_tokens(const loader *l) { return l->n; }
-int64_t loader_text_bytes(const loader *l) { return l->text_bytes; }
-int64_t loader_documents(const loader *l) { return l->documents; }
-int loader_vocab_size(const loader *l) { return l->vocab_size; }
-uint64_t loader_tokenizer(const loader *l) { return l->tokenizer; }
-uint64_t loader_fingerprint(const loader *l) { return l->fingerprint; }
+int64_t loader_rows(const loader *l) {
+    return l->rows;
+}
+int64_t loader_tokens(const loader *l) {
+    return l->n;
+}
+int64_t loader_text_bytes(const loader *l) {
+    return l->text_bytes;
+}
+int64_t loader_documents(const loader *l) {
+    return l->documents;
+}
+int loader_vocab_size(const loader *l) {
+    return l->vocab_size;
+}
+uint64_t loader_tokenizer(const loader *l) {
+    return l->tokenizer;
+}
+uint64_t loader_fingerprint(const loader *l) {
+    return l->fingerprint;
+}
 
 /* ---- rows ---- */
 
@@ -197,7 +210,8 @@ static int find_shard(const loader *l, int64_t place) {
 /* Stream places [at, at + n), all inside. */
 static status read_tokens(loader *l, int64_t at, int64_t n, int32_t *ids) {
     if (l->shards == NULL) {
-        for (int64_t i = 0; i < n; i++) ids[i] = l->bytes[at + i];
+        for (int64_t i = 0; i < n; i++)
+            ids[i] = l->bytes[at + i];
         return STATUS_OK;
     }
     for (int s = find_shard(l, at); n > 0; s++) {
@@ -214,7 +228,8 @@ static status read_tokens(loader *l, int64_t at, int64_t n, int32_t *ids) {
 /* begin[i] for the places [at, at + n): see the top of this file. */
 static void find_documents(const loader *l, int64_t at, int64_t n, int32_t *begin) {
     if (l->mode == LOADER_STREAM) {
-        for (int64_t i = 0; i < n; i++) begin[i] = -1;
+        for (int64_t i = 0; i < n; i++)
+            begin[i] = -1;
         return;
     }
     for (int64_t i = 0; i < n;) {
@@ -225,7 +240,8 @@ static void find_documents(const loader *l, int64_t at, int64_t n, int32_t *begi
         int64_t first = shard_document_at(part, d).start - place + i; /* as a row index */
         int64_t end = shard_document_end(part, d) - place + i;
         if (end > n) end = n;
-        for (; i < end; i++) begin[i] = first < 0 ? -1 : (int32_t)first;
+        for (; i < end; i++)
+            begin[i] = first < 0 ? -1 : (int32_t)first;
     }
 }
 

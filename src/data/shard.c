@@ -64,7 +64,9 @@ static bool find_layout(layout *l, uint64_t n_tokens, uint64_t n_documents, uint
     return size_add(&l->end, l->tokens, bytes);
 }
 
-const char *split_name(split_id split) { return split == SPLIT_TRAIN ? "train" : "validation"; }
+const char *split_name(split_id split) {
+    return split == SPLIT_TRAIN ? "train" : "validation";
+}
 
 /* ---- writing ---- */
 
@@ -108,14 +110,17 @@ void shard_abandon(shard_writer *w) {
     mem_free(w);
 }
 
-int64_t shard_writer_tokens(const shard_writer *w) { return (int64_t)w->n_tokens; }
+int64_t shard_writer_tokens(const shard_writer *w) {
+    return (int64_t)w->n_tokens;
+}
 
 /* Makes room for `more` places of `size` bytes after `used`; doubles. */
 static status grow(void *array, size_t *room, size_t used, size_t more, size_t size) {
     void **block = array;
     if (used + more <= *room) return STATUS_OK;
     size_t next = *room < 1024 ? 1024 : *room * 2;
-    while (next < used + more) next *= 2;
+    while (next < used + more)
+        next *= 2;
     void *moved = mem_resize(*block, next, size);
     if (moved == NULL) return STATUS_MEMORY;
     *block = moved;
@@ -139,7 +144,8 @@ status shard_add(shard_writer *w, const int32_t *ids, int64_t n, int64_t text_by
         (shard_document){(int64_t)w->n_tokens, text_bytes, document_id};
     if (w->width == 2) {
         uint16_t *to = (uint16_t *)(void *)w->tokens + w->n_tokens;
-        for (int64_t i = 0; i < n; i++) to[i] = (uint16_t)ids[i];
+        for (int64_t i = 0; i < n; i++)
+            to[i] = (uint16_t)ids[i];
     } else {
         memcpy((uint32_t *)(void *)w->tokens + w->n_tokens, ids, (size_t)n * sizeof *ids);
     }
@@ -228,8 +234,7 @@ struct shard {
 
 static status damaged(const char *name, const char *what, const char *where, const char *why) {
     return FAIL(F_SHARD, text("%s: %s", name, what), where, why,
-                "run `fathom data tokenize` on the dataset again: it makes what is missing or "
-                "damaged");
+                "run `fathom data verify` on the dataset: it names the command that repairs");
 }
 
 static status check_header(const char *name, const header *h, size_t n) {
@@ -253,7 +258,8 @@ static status check_header(const char *name, const header *h, size_t n) {
         return damaged(name, "boundary tokens outside the vocabulary", "byte 20",
                        text("BOS %d, EOS %d of %u", h->bos_id, h->eos_id, h->vocab_size));
     if (h->block_tokens != SHARD_BLOCK_TOKENS)
-        return damaged(name, "unknown size of blocks", "byte 28", text("%u tokens", h->block_tokens));
+        return damaged(name, "unknown size of blocks", "byte 28",
+                       text("%u tokens", h->block_tokens));
     for (int i = 0; i < 4; i++)
         if (h->zero[i] != 0)
             return damaged(name, "a reserved field is in use", "byte 88 .. 119", "it must be zero");
@@ -351,7 +357,9 @@ done:
     return result;
 }
 
-status shard_open(shard **out, const char *path) { return open_shard(out, path, NULL, 0, true); }
+status shard_open(shard **out, const char *path) {
+    return open_shard(out, path, NULL, 0, true);
+}
 
 status shard_open_bytes(shard **out, const void *bytes, size_t n, const char *name) {
     if ((uintptr_t)bytes % 8 != 0)
@@ -368,13 +376,27 @@ void shard_close(shard *s) {
     mem_free(s);
 }
 
-const shard_facts *shard_get_facts(const shard *s) { return &s->facts; }
-int64_t shard_tokens(const shard *s) { return s->n_tokens; }
-int64_t shard_documents(const shard *s) { return s->n_documents; }
-int64_t shard_text_bytes(const shard *s) { return s->text_bytes; }
-uint64_t shard_hash(const shard *s) { return s->hash; }
-int64_t shard_blocks(const shard *s) { return (int64_t)s->at.n_blocks; }
-shard_document shard_document_at(const shard *s, int64_t i) { return s->documents[i]; }
+const shard_facts *shard_get_facts(const shard *s) {
+    return &s->facts;
+}
+int64_t shard_tokens(const shard *s) {
+    return s->n_tokens;
+}
+int64_t shard_documents(const shard *s) {
+    return s->n_documents;
+}
+int64_t shard_text_bytes(const shard *s) {
+    return s->text_bytes;
+}
+uint64_t shard_hash(const shard *s) {
+    return s->hash;
+}
+int64_t shard_blocks(const shard *s) {
+    return (int64_t)s->at.n_blocks;
+}
+shard_document shard_document_at(const shard *s, int64_t i) {
+    return s->documents[i];
+}
 
 int64_t shard_document_end(const shard *s, int64_t i) {
     return i + 1 < s->n_documents ? s->documents[i + 1].start : s->n_tokens;
@@ -398,8 +420,8 @@ static status damaged_block(const shard *s, int64_t b, const char *what, const c
     if (end > s->n_tokens) end = s->n_tokens;
     int64_t from = shard_find_document(s, first), to = shard_find_document(s, end - 1);
     return damaged(s->name, text("block %" PRId64 " %s", b, what),
-                   text("block %" PRId64 " of %zu, byte %zu; %" PRId64 " documents affected (%" PRId64
-                        " .. %" PRId64 " of %" PRId64 ")",
+                   text("block %" PRId64 " of %zu, byte %zu; %" PRId64
+                        " documents affected (%" PRId64 " .. %" PRId64 " of %" PRId64 ")",
                         b, s->at.n_blocks, s->at.tokens + (size_t)first * s->width, to - from + 1,
                         from, to, s->n_documents),
                    why);
@@ -426,12 +448,12 @@ status shard_check_block(shard *s, int64_t b) {
 status shard_read(shard *s, int64_t at, int64_t n, int32_t *ids) {
     if (n <= 0) return STATUS_OK;
     for (int64_t b = at / SHARD_BLOCK_TOKENS; b <= (at + n - 1) / SHARD_BLOCK_TOKENS; b++)
-        if (!__atomic_load_n(&s->checked[b], __ATOMIC_RELAXED))
-            TRY(shard_check_block(s, b));
+        if (!__atomic_load_n(&s->checked[b], __ATOMIC_RELAXED)) TRY(shard_check_block(s, b));
     const uint8_t *from = s->bytes + s->at.tokens + (size_t)at * s->width;
     if (s->width == 2) {
         const uint16_t *narrow = (const uint16_t *)(const void *)from;
-        for (int64_t i = 0; i < n; i++) ids[i] = narrow[i];
+        for (int64_t i = 0; i < n; i++)
+            ids[i] = narrow[i];
     } else {
         memcpy(ids, from, (size_t)n * sizeof *ids);
     }

@@ -31,8 +31,8 @@
 typedef struct tokenizing {
     const tokenize_options *o;
     tokenize_result *out;
-    dataset d;         /* as it was; its list of shards tells what may be kept */
-    json_t *manifest;  /* as it becomes */
+    dataset d;        /* as it was; its list of shards tells what may be kept */
+    json_t *manifest; /* as it becomes */
     corpus_file corpus;
     split_plan plan;
     tokenizer *tokenizer;
@@ -69,6 +69,10 @@ static status describe_split(const tokenizing *k, json_t *manifest) {
     TRY(manifest_set(e, "rule", json_string(p->tail ? "tail" : "documents")));
     TRY(manifest_set(e, "lines_apart", json_boolean(p->drop_lines)));
     TRY(manifest_set(e, "line_min", json_integer(p->line_min)));
+    TRY(manifest_set(e, "share", json_real(k->o->validation_share)));
+    TRY(manifest_set(e, "seed", json_integer((json_int_t)k->o->seed)));
+    if (k->o->shard_bytes > 0 && k->o->shard_bytes != SHARD_BYTES)
+        TRY(manifest_set(e, "shard_bytes", json_integer(k->o->shard_bytes)));
     TRY(manifest_set(e, "train_documents", json_integer(p->n[SPLIT_TRAIN])));
     TRY(manifest_set(e, "train_bytes", json_integer(p->bytes[SPLIT_TRAIN])));
     TRY(manifest_set(e, "validation_documents", json_integer(p->n[SPLIT_VALIDATION])));
@@ -178,8 +182,9 @@ static status make_shards(tokenizing *k) {
 static bool is_listed(const json_t *manifest, const char *file) {
     size_t i;
     json_t *e;
-    json_array_foreach(json_object_get(manifest, "shards"), i, e)
-        if (strcmp(json_string_value(json_object_get(e, "file")), file) == 0) return true;
+    json_array_foreach(json_object_get(manifest, "shards"), i,
+                       e) if (strcmp(json_string_value(json_object_get(e, "file")), file) ==
+                              0) return true;
     return false;
 }
 

@@ -81,7 +81,7 @@ static status check_shard(verifier *v, const dataset_shard *entry) {
         result = found(v, FAIL(F_SHARD,
                                text("%s is not the shard that data.json describes", entry->file),
                                v->d->folder, "it is whole, but its hash or counts are others",
-                               text("run `fathom data tokenize %s` again", v->d->folder)));
+                               text("run `%s`", dataset_repair(v->d))));
     if (result == STATUS_OK) result = check_blocks(v, s);
     v->out->bytes += entry->entry.file_bytes;
     shard_close(s);
@@ -90,15 +90,17 @@ static status check_shard(verifier *v, const dataset_shard *entry) {
 
 static status check_dataset(verifier *v) {
     const char *folder = v->d->folder;
-    TRY(check_file(v, "corpus", "make the dataset again: `fathom data get` or `fathom data import`"));
-    TRY(check_file(v, "tokenizer", text("run `fathom data tokenize %s` again", folder)));
-    for (int i = 0; i < v->d->n_shards; i++) TRY(check_shard(v, &v->d->shards[i]));
+    TRY(check_file(v, "corpus",
+                   "make the dataset again: `fathom data get` or `fathom data import`"));
+    TRY(check_file(v, "tokenizer", text("run `%s`", dataset_repair(v->d))));
+    for (int i = 0; i < v->d->n_shards; i++)
+        TRY(check_shard(v, &v->d->shards[i]));
     if (v->out->damaged == 0) return STATUS_OK;
-    return FAIL(F_DAMAGE, text("%s is damaged", folder),
-                text("%d places, %" PRId64 " documents affected", v->out->damaged,
-                     v->out->documents_hit),
-                "files changed after they were written: a failing disk, a cut copy or an edit",
-                text("run `fathom data tokenize %s` again: it makes damaged shards anew", folder));
+    return FAIL(
+        F_DAMAGE, text("%s is damaged", folder),
+        text("%d places, %" PRId64 " documents affected", v->out->damaged, v->out->documents_hit),
+        "files changed after they were written: a failing disk, a cut copy or an edit",
+        text("run `%s`: it makes what is missing or damaged", dataset_repair(v->d)));
 }
 
 status data_verify(const char *folder, verify_tell *tell, void *context, verify_result *out) {
