@@ -222,6 +222,21 @@ TEST(shard_with_a_flipped_byte) {
     mem_free(mended);
 }
 
+TEST(repair_of_a_dataset_with_options) {
+    if (!fixture_make() || !copy("data", "odd")) return;
+    if (!shell_ok("fathom data tokenize odd --vocab-size 300 --split tail --validation 0.2 "
+                  "--line-min 20 --shard-size 50k --seed 3") ||
+        !copy("odd", "odd-broken") || !flip("odd-broken/train-00001.shard", 4000) ||
+        !shell_ok("rm odd-broken/train-00000.shard odd-broken/tokenizer.json"))
+        return;
+    char *whole = sum_of("odd");
+    CHECK(fix_works("fathom data verify odd-broken"), "the fix of data verify");
+    char *mended = sum_of("odd-broken");
+    CHECK(strcmp(whole, mended) == 0, "the fix made another dataset:\n%s\n%s", whole, mended);
+    mem_free(whole);
+    mem_free(mended);
+}
+
 TEST(shard_missing) {
     if (!fixture_make() || !copy("data", "broken") || !shell_ok("rm broken/validation-00000.shard"))
         return;
