@@ -52,7 +52,7 @@ static char *stderr_of(void (*fn)(void), const char *path) {
     close(saved);
     char *bytes = NULL;
     size_t n;
-    if (file_read(path, 0, &bytes, &n) != STATUS_OK || bytes == NULL) exit(2);
+    if (file_read(path, 0, &bytes, &n) != STATUS_OK) exit(2);
     return bytes;
 }
 
