@@ -30,8 +30,8 @@ static const char *const precisions[] = {"both", "f32", "bf16", NULL};
 static const option rows[] = {
     {"bench", "size", OPTION_STRING, offsetof(bench_settings, size), "f-15m",
      "Model of `bench train` (fathom config presets)."},
-    {"bench", "seq-len", OPTION_COUNT, offsetof(bench_settings, seq_len), "512",
-     "Tokens in a row.", 8, 1e6},
+    {"bench", "seq-len", OPTION_COUNT, offsetof(bench_settings, seq_len), "512", "Tokens in a row.",
+     8, 1e6},
     {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16384",
      "Tokens of a step.", 8, 1e9},
     {"bench", "seconds", OPTION_DURATION, offsetof(bench_settings, seconds), "10s",
@@ -51,7 +51,8 @@ static json_t *row_json(const bench_row *r) {
 
 static status print_rows(command_context *c, const bench_table *t) {
     json_t *all = json_array();
-    if (all == NULL) return FAIL(F_NO_MEMORY, "no memory for the rows", "bench",
+    if (all == NULL)
+        return FAIL(F_NO_MEMORY, "no memory for the rows", "bench",
                     "memory ran out while they were listed", "close other programs, run it again");
     say(c, "%-46s %-8s %3s %12s %-10s %12s %6s\n", "name", "tier", "thr", "value", "unit", "floor",
         "ratio");
@@ -66,7 +67,8 @@ static status print_rows(command_context *c, const bench_table *t) {
         if (json_array_append_new(all, row_json(r)) != 0) {
             json_decref(all);
             return FAIL(F_NO_MEMORY, "no memory for the rows", "bench",
-                    "memory ran out while they were listed", "close other programs, run it again");
+                        "memory ran out while they were listed",
+                        "close other programs, run it again");
         }
     }
     return result_set(c, "rows", all);
@@ -77,7 +79,8 @@ static status random_file(const char *path, size_t n) {
     uint8_t *bytes = mem_alloc(n);
     if (bytes == NULL) return STATUS_MEMORY;
     rng r = rng_at(1, RNG_BENCH, 0);
-    for (size_t i = 0; i < n; i++) bytes[i] = (uint8_t)rng_u64(r, i);
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)rng_u64(r, i);
     status s = file_write(path, bytes, n);
     mem_free(bytes);
     return s;
@@ -114,8 +117,10 @@ static status train_rows(const bench_settings *o, const bench_paths *paths, bool
     TRY(train_settings_of(&s, o, paths, bf16));
     TRY(plan_make(&s, 0, &plan));
     int64_t sequences = plan.batch_tokens / plan.seq_len;
-    step_shape shape = {.seq_len = plan.seq_len, .micro_rows = plan.micro_batch,
-                        .micro_batches = sequences / plan.micro_batch, .lanes = plan.lanes,
+    step_shape shape = {.seq_len = plan.seq_len,
+                        .micro_rows = plan.micro_batch,
+                        .micro_batches = sequences / plan.micro_batch,
+                        .lanes = plan.lanes,
                         .bf16 = bf16};
     TRY(step_model_measure(&plan.model, &shape, &step));
     TRY(train_measure(&s, o->seconds, &rate));
@@ -123,9 +128,10 @@ static status train_rows(const bench_settings *o, const bench_paths *paths, bool
     TRY(bench_peak(type, pool_threads(), &peak));
     double ceiling = (double)plan.batch_tokens / step.seconds;
     double gflops = rate * model_config_flops_per_token(&plan.model, plan.seq_len) / 1e9;
-    log_info("step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
-             o->size, bf16 ? "bf16" : "f32", step.products, step.attention, step.elementwise,
-             step.optimiser);
+    log_info(
+        "step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
+        o->size, bf16 ? "bf16" : "f32", step.products, step.attention, step.elementwise,
+        step.optimiser);
     bench_row row = {.tier = kernels_tier(), .threads = pool_threads()};
     const char *kind = bf16 ? "bf16" : "f32";
     snprintf(row.name, sizeof row.name, "train/model %s %s", o->size, kind);
@@ -155,7 +161,8 @@ static status bench_train(const bench_settings *o, bench_table *t) {
 
 static status run_what(command_context *c, bool floors, bool products, bool elements, bool train) {
     if (c->dry_run) {
-        say(c, "would measure for about %d s\n", 12 * floors + 20 * products + 10 * elements + 40 * train);
+        say(c, "would measure for about %d s\n",
+            12 * floors + 20 * products + 10 * elements + 40 * train);
         return STATUS_OK;
     }
     bench_table t = {0};
@@ -169,30 +176,55 @@ static status run_what(command_context *c, bool floors, bool products, bool elem
     return s;
 }
 
-static status run_floors(command_context *c) { return run_what(c, true, false, false, false); }
-static status run_gemm(command_context *c) { return run_what(c, false, true, false, false); }
-static status run_elements(command_context *c) { return run_what(c, false, false, true, false); }
-static status run_train(command_context *c) { return run_what(c, false, false, false, true); }
-static status run_all(command_context *c) { return run_what(c, true, true, true, true); }
+static status run_floors(command_context *c) {
+    return run_what(c, true, false, false, false);
+}
+static status run_gemm(command_context *c) {
+    return run_what(c, false, true, false, false);
+}
+static status run_elements(command_context *c) {
+    return run_what(c, false, false, true, false);
+}
+static status run_train(command_context *c) {
+    return run_what(c, false, false, false, true);
+}
+static status run_all(command_context *c) {
+    return run_what(c, true, true, true, true);
+}
 
-static const command floors_command = {
-    .name = "floors", .summary = "what this machine can do: bandwidth, peaks, hand-off",
-    .examples = "fathom bench floors --json", .run = run_floors, .threads = true};
+static const command floors_command = {.name = "floors",
+                                       .summary =
+                                           "what this machine can do: bandwidth, peaks, hand-off",
+                                       .examples = "fathom bench floors --json",
+                                       .run = run_floors,
+                                       .threads = true};
 static const command gemm_command = {
-    .name = "gemm", .summary = "matrix products of training and decoding against the peak",
-    .examples = "fathom bench gemm", .run = run_gemm, .threads = true};
-static const command elements_command = {
-    .name = "rows", .summary = "element-wise kernels and attention",
-    .examples = "fathom bench rows", .run = run_elements, .threads = true};
+    .name = "gemm",
+    .summary = "matrix products of training and decoding against the peak",
+    .examples = "fathom bench gemm",
+    .run = run_gemm,
+    .threads = true};
+static const command elements_command = {.name = "rows",
+                                         .summary = "element-wise kernels and attention",
+                                         .examples = "fathom bench rows",
+                                         .run = run_elements,
+                                         .threads = true};
 static const command train_bench_command = {
-    .name = "train", .summary = "whole training steps against the sum of their kernels",
-    .examples = "fathom bench train --size f-15m\nfathom bench train --size dense-12x768 --precision f32",
-    .options = tables, .run = run_train, .threads = true};
-static const command all_command = {
-    .name = "all", .summary = "everything above", .examples = "fathom bench all --json",
-    .options = tables, .run = run_all, .threads = true};
-static const command *const children[] = {&floors_command, &gemm_command, &elements_command,
-                                          &train_bench_command, &all_command, NULL};
+    .name = "train",
+    .summary = "whole training steps against the sum of their kernels",
+    .examples =
+        "fathom bench train --size f-15m\nfathom bench train --size dense-12x768 --precision f32",
+    .options = tables,
+    .run = run_train,
+    .threads = true};
+static const command all_command = {.name = "all",
+                                    .summary = "everything above",
+                                    .examples = "fathom bench all --json",
+                                    .options = tables,
+                                    .run = run_all,
+                                    .threads = true};
+static const command *const children[] = {&floors_command,      &gemm_command, &elements_command,
+                                          &train_bench_command, &all_command,  NULL};
 
 const command bench_command = {
     .name = "bench",

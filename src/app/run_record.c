@@ -18,15 +18,27 @@ static const struct {
     const char *name;
     size_t offset;
 } metrics[] = {
-#define METRIC(field) {#field, offsetof(run_point, field)}
-    METRIC(step),        METRIC(tokens),    METRIC(time),      METRIC(loss),
-    METRIC(lr),          METRIC(grad_norm), METRIC(tok_per_sec), METRIC(mem_bytes),
-    METRIC(val_loss),    METRIC(val_bpb),   METRIC(mtp_loss),  METRIC(balance_loss),
+#define METRIC(field)                                                                              \
+    { #field, offsetof(run_point, field) }
+    METRIC(step),
+    METRIC(tokens),
+    METRIC(time),
+    METRIC(loss),
+    METRIC(lr),
+    METRIC(grad_norm),
+    METRIC(tok_per_sec),
+    METRIC(mem_bytes),
+    METRIC(val_loss),
+    METRIC(val_bpb),
+    METRIC(mtp_loss),
+    METRIC(balance_loss),
     METRIC(expert_max_violation),
 };
 #define N_METRICS ((int)(sizeof metrics / sizeof *metrics))
 
-const char *run_metric_name(int i) { return i >= 0 && i < N_METRICS ? metrics[i].name : NULL; }
+const char *run_metric_name(int i) {
+    return i >= 0 && i < N_METRICS ? metrics[i].name : NULL;
+}
 
 int run_metric_find(const char *name) {
     for (int i = 0; i < N_METRICS; i++)
@@ -164,7 +176,8 @@ status run_record_read(run_record *r, const char *path) {
         return FAIL(F_MISSING, text("%s is not a run", path), path, "it has no config.ini",
                     "fathom runs ls shows the runs in a folder");
     size_t length = strlen(path); /* short enough: run_is_there has joined it */
-    while (length > 1 && path[length - 1] == '/') length--;
+    while (length > 1 && path[length - 1] == '/')
+        length--;
     memcpy(r->path, path, length);
     status s = read_all(r);
     if (s != STATUS_OK) run_record_clear(r);

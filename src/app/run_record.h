@@ -17,11 +17,11 @@ typedef struct run_record {
     train_settings settings;
     run_point *points;
     int n;
-    int bad_lines;   /* lines that are not JSON objects with a step */
-    json_t *plan;    /* plan.json; NULL = none */
-    bool running;    /* a process holds its lock */
-    int64_t bytes;   /* of all files */
-    int64_t best;    /* index of the point with the lowest val_loss, -1 = none */
+    int bad_lines; /* lines that are not JSON objects with a step */
+    json_t *plan;  /* plan.json; NULL = none */
+    bool running;  /* a process holds its lock */
+    int64_t bytes; /* of all files */
+    int64_t best;  /* index of the point with the lowest val_loss, -1 = none */
     arena strings;
 } run_record;
 

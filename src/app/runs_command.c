@@ -33,9 +33,13 @@ static const char *number_text(double x, const char *format) {
     return isnan(x) ? "-" : text(format, x);
 }
 
-static json_t *number_json(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+static json_t *number_json(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
 
-static const run_point *last_point(const run_record *r) { return r->n > 0 ? &r->points[r->n - 1] : NULL; }
+static const run_point *last_point(const run_record *r) {
+    return r->n > 0 ? &r->points[r->n - 1] : NULL;
+}
 
 static const char *state_text(const run_record *r) {
     const run_point *last = last_point(r);
@@ -44,18 +48,20 @@ static const char *state_text(const run_record *r) {
     return last->step >= (double)r->settings.max_steps ? "done" : "stopped";
 }
 
-static double best_bpb(const run_record *r) { return r->best >= 0 ? r->points[r->best].val_bpb : (double)NAN; }
+static double best_bpb(const run_record *r) {
+    return r->best >= 0 ? r->points[r->best].val_bpb : (double)NAN;
+}
 
 /* -- ls -- */
 
 static json_t *summary_json(const run_record *r) {
     const run_point *last = last_point(r);
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I}", "run", r->path, "size", r->settings.size,
-                     "state", state_text(r), "steps", (json_int_t)(last != NULL ? last->step : 0),
-                     "max_steps", (json_int_t)r->settings.max_steps, "tokens",
-                     number_json(last != NULL ? last->tokens : 0), "loss",
-                     number_json(last != NULL ? last->loss : (double)NAN), "best_val_bpb", number_json(best_bpb(r)),
-                     "bytes", (json_int_t)r->bytes);
+    return json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I}", "run", r->path, "size", r->settings.size,
+        "state", state_text(r), "steps", (json_int_t)(last != NULL ? last->step : 0), "max_steps",
+        (json_int_t)r->settings.max_steps, "tokens", number_json(last != NULL ? last->tokens : 0),
+        "loss", number_json(last != NULL ? last->loss : (double)NAN), "best_val_bpb",
+        number_json(best_bpb(r)), "bytes", (json_int_t)r->bytes);
 }
 
 static status list_one(command_context *c, json_t *list, const char *path) {
@@ -68,8 +74,8 @@ static status list_one(command_context *c, json_t *list, const char *path) {
     const run_point *last = last_point(&r);
     say(c, "%-28s %-16s %9s/%-9s %9s %9s  %-9s %s\n", r.path, r.settings.size,
         count_text(last != NULL ? (int64_t)last->step : 0), count_text(r.settings.max_steps),
-        number_text(last != NULL ? last->loss : (double)NAN, "%.4f"), number_text(best_bpb(&r), "%.4f"), state_text(&r),
-        bytes_text((double)r.bytes));
+        number_text(last != NULL ? last->loss : (double)NAN, "%.4f"),
+        number_text(best_bpb(&r), "%.4f"), state_text(&r), bytes_text((double)r.bytes));
     status s = json_array_append_new(list, summary_json(&r)) == 0 ? STATUS_OK : STATUS_MEMORY;
     run_record_clear(&r);
     return s;
@@ -82,8 +88,8 @@ static status runs_ls(command_context *c) {
     json_t *list = json_array();
     if (path_is_folder(folder)) TRY(folder_list(folder, &names, &n));
     if (n > 0)
-        say(c, "%-28s %-16s %9s/%-9s %9s %9s  %-9s %s\n", "run", "size", "step", "of", "loss", "bits/byte",
-            "state", "files");
+        say(c, "%-28s %-16s %9s/%-9s %9s %9s  %-9s %s\n", "run", "size", "step", "of", "loss",
+            "bits/byte", "state", "files");
     status s = STATUS_OK;
     for (int i = 0; s == STATUS_OK && i < n; i++) {
         s = path_join(path, folder, names[i]);
@@ -107,7 +113,8 @@ static status last_sample(command_context *c, const run_record *r) {
     TRY(file_read(path, 0, &bytes, &n));
     if (n > 0 && bytes[n - 1] == '\n') n--;
     size_t at = n;
-    while (at > 0 && bytes[at - 1] != '\n') at--;
+    while (at > 0 && bytes[at - 1] != '\n')
+        at--;
     status s = n > at ? json_parse(bytes + at, n - at, path, &o) : STATUS_OK;
     if (s == STATUS_OK && n > at) {
         char *line = json_line(o); /* escaped: a sample may have several lines */
@@ -121,7 +128,8 @@ static status last_sample(command_context *c, const run_record *r) {
 }
 
 static void show_plan(const command_context *c, const run_record *r) {
-    const json_t *memory = json_object_get(r->plan, "memory_bytes"), *actual = json_object_get(r->plan, "actual");
+    const json_t *memory = json_object_get(r->plan, "memory_bytes"),
+                 *actual = json_object_get(r->plan, "actual");
     if (json_is_object(memory) && json_is_object(actual))
         say(c, "memory      %s planned, %s used at most\n",
             bytes_text(json_number_value(json_object_get(memory, "total"))),
@@ -135,7 +143,8 @@ static int curve_values(const run_record *r, int metric, double *values) {
     if (last == NULL) return 0;
     for (int k = 0; k < CURVE_VALUES; k++) {
         int points;
-        double error, from = last->tokens * k / CURVE_VALUES, to = last->tokens * (k + 1) / CURVE_VALUES;
+        double error, from = last->tokens * k / CURVE_VALUES,
+                      to = last->tokens * (k + 1) / CURVE_VALUES;
         double mean = run_metric_mean(r, metric, from, to, &points, &error);
         if (points > 0) values[n++] = mean;
     }
@@ -150,8 +159,8 @@ static status show_checkpoints(command_context *c, const run_record *r) {
     for (int i = 0; i < n; i++)
         if (json_array_append_new(list, json_integer(steps[i])) != 0) break;
     if (n > 0)
-        say(c, "checkpoints %d, the newest of step %s; %s in all files\n", n, count_text(steps[n - 1]),
-            bytes_text((double)r->bytes));
+        say(c, "checkpoints %d, the newest of step %s; %s in all files\n", n,
+            count_text(steps[n - 1]), bytes_text((double)r->bytes));
     mem_free(steps);
     return result_set(c, "checkpoints", list);
 }
@@ -162,20 +171,25 @@ static status show_run(command_context *c, const run_record *r) {
     say(c, "run         %s (%s)\n", r->path, state_text(r));
     say(c, "model       %s, %s of %s\n", r->settings.size,
         r->settings.input != NULL ? "bytes" : "tokens",
-        r->settings.input != NULL ? r->settings.input : r->settings.data != NULL ? r->settings.data : "-");
+        r->settings.input != NULL  ? r->settings.input
+        : r->settings.data != NULL ? r->settings.data
+                                   : "-");
     if (last != NULL) {
         int n = curve_values(r, run_metric_find("loss"), curve);
-        say(c, "steps       %s of %s, %s tokens in %s (%s tok/s at the end)\n", count_text((int64_t)last->step),
-            count_text(r->settings.max_steps), count_text((int64_t)last->tokens), duration_text(last->time),
+        say(c, "steps       %s of %s, %s tokens in %s (%s tok/s at the end)\n",
+            count_text((int64_t)last->step), count_text(r->settings.max_steps),
+            count_text((int64_t)last->tokens), duration_text(last->time),
             count_text(llround(last->tok_per_sec)));
         say(c, "loss        %.4f -> %s  %s\n", r->points[0].loss, number_text(last->loss, "%.4f"),
             sparkline_text(curve, n));
     }
     if (r->best >= 0)
-        say(c, "validation  best %.4f nats per token, %.4f bits per byte at step %s\n", r->points[r->best].val_loss,
-            r->points[r->best].val_bpb, count_text((int64_t)r->points[r->best].step));
+        say(c, "validation  best %.4f nats per token, %.4f bits per byte at step %s\n",
+            r->points[r->best].val_loss, r->points[r->best].val_bpb,
+            count_text((int64_t)r->points[r->best].step));
     if (r->bad_lines > 0)
-        TRY(command_warn(c, "%d lines of metrics.jsonl are not whole and were passed over", r->bad_lines));
+        TRY(command_warn(c, "%d lines of metrics.jsonl are not whole and were passed over",
+                         r->bad_lines));
     show_plan(c, r);
     TRY(show_checkpoints(c, r));
     TRY(last_sample(c, r));
@@ -213,15 +227,19 @@ static status compare_settings(command_context *c, const run_record *a, const ru
 }
 
 /* Loss of both runs around five equal token counts. */
-static status compare_curves(command_context *c, const run_record *a, const run_record *b, double common) {
+static status compare_curves(command_context *c, const run_record *a, const run_record *b,
+                             double common) {
     int loss = run_metric_find("loss");
     json_t *rows = json_array();
     for (int k = 1; k <= 5; k++) {
         int n;
         double error, to = common * k / 5, from = to - common / 10;
-        double x = run_metric_mean(a, loss, from, to, &n, &error), y = run_metric_mean(b, loss, from, to, &n, &error);
-        say(c, "loss at %-10s %16s %16s\n", count_text(llround(to)), number_text(x, "%.4f"), number_text(y, "%.4f"));
-        json_t *row = json_pack("{s:f, s:o, s:o}", "tokens", to, "a", number_json(x), "b", number_json(y));
+        double x = run_metric_mean(a, loss, from, to, &n, &error),
+               y = run_metric_mean(b, loss, from, to, &n, &error);
+        say(c, "loss at %-10s %16s %16s\n", count_text(llround(to)), number_text(x, "%.4f"),
+            number_text(y, "%.4f"));
+        json_t *row =
+            json_pack("{s:f, s:o, s:o}", "tokens", to, "a", number_json(x), "b", number_json(y));
         if (json_array_append_new(rows, row) != 0) {
             json_decref(rows);
             return STATUS_MEMORY;
@@ -230,14 +248,16 @@ static status compare_curves(command_context *c, const run_record *a, const run_
     return result_set(c, "loss", rows);
 }
 
-static const char *verdict_text(const run_record *a, const run_record *b, double common, double *difference) {
+static const char *verdict_text(const run_record *a, const run_record *b, double common,
+                                double *difference) {
     int loss = run_metric_find("loss"), n, m;
     double error_a, error_b;
     double x = run_metric_mean(a, loss, 0.9 * common, common, &n, &error_a);
     double y = run_metric_mean(b, loss, 0.9 * common, common, &m, &error_b);
     *difference = x - y;
     if (n < 3 || m < 3) return "too few steps to tell";
-    if (fabs(x - y) <= 2 * sqrt(error_a * error_a + error_b * error_b)) return "not distinguishable";
+    if (fabs(x - y) <= 2 * sqrt(error_a * error_a + error_b * error_b))
+        return "not distinguishable";
     return x < y ? "the first is better" : "the second is better";
 }
 
@@ -250,12 +270,16 @@ static status compare_runs(command_context *c, const run_record *a, const run_re
     say(c, "%-18s %16s %16s\n", "", path_name(a->path), path_name(b->path));
     TRY(compare_settings(c, a, b));
     TRY(compare_curves(c, a, b, common));
-    say(c, "%-18s %16s %16s\n", "best bits/byte", number_text(best_bpb(a), "%.4f"), number_text(best_bpb(b), "%.4f"));
-    say(c, "%-18s %16s %16s\n", "tokens", count_text((int64_t)x->tokens), count_text((int64_t)y->tokens));
+    say(c, "%-18s %16s %16s\n", "best bits/byte", number_text(best_bpb(a), "%.4f"),
+        number_text(best_bpb(b), "%.4f"));
+    say(c, "%-18s %16s %16s\n", "tokens", count_text((int64_t)x->tokens),
+        count_text((int64_t)y->tokens));
     say(c, "%-18s %16s %16s\n", "time", duration_text(x->time), duration_text(y->time));
     const char *verdict = verdict_text(a, b, common, &difference);
-    say(c, "verdict: at %s tokens %s (mean loss %+.4f)\n", count_text(llround(common)), verdict, difference);
-    TRY(result_set(c, "best_val_bpb", json_pack("[o, o]", number_json(best_bpb(a)), number_json(best_bpb(b)))));
+    say(c, "verdict: at %s tokens %s (mean loss %+.4f)\n", count_text(llround(common)), verdict,
+        difference);
+    TRY(result_set(c, "best_val_bpb",
+                   json_pack("[o, o]", number_json(best_bpb(a)), number_json(best_bpb(b)))));
     TRY(result_set(c, "difference", number_json(difference)));
     return result_set(c, "verdict", json_string(verdict));
 }
@@ -277,13 +301,15 @@ static status runs_compare(command_context *c) {
 static status find_metric(const runs_settings *s, int *metric) {
     const char *names[32];
     int n = 0;
-    for (const char *name; n < 32 && (name = run_metric_name(n)) != NULL; n++) names[n] = name;
+    for (const char *name; n < 32 && (name = run_metric_name(n)) != NULL; n++)
+        names[n] = name;
     *metric = run_metric_find(s->metric);
     if (*metric >= 0) return STATUS_OK;
     int near = word_nearest(s->metric, names, n);
-    return FAIL(F_BAD_VALUE, text("there is no metric \"%s\"", s->metric), "--metric",
-                near >= 0 ? text("the nearest is \"%s\"", names[near]) : "no name is near",
-                "loss, val_loss, val_bpb, lr, grad_norm, tok_per_sec and mem_bytes are the usual ones");
+    return FAIL(
+        F_BAD_VALUE, text("there is no metric \"%s\"", s->metric), "--metric",
+        near >= 0 ? text("the nearest is \"%s\"", names[near]) : "no name is near",
+        "loss, val_loss, val_bpb, lr, grad_norm, tok_per_sec and mem_bytes are the usual ones");
 }
 
 /* Everything as comma-separated values; one column if `only` >= 0. */
@@ -336,7 +362,8 @@ static status plot_run(command_context *c, const run_record *r, const runs_setti
     int n = curve_values(r, metric, values);
     if (n == 0)
         return FAIL(F_MISSING, text("%s has no value of \"%s\" yet", r->path, s->metric), r->path,
-                    "no line of metrics.jsonl carries it", "choose another --metric, or train longer");
+                    "no line of metrics.jsonl carries it",
+                    "choose another --metric, or train longer");
     say(c, "%s of %s  %s\n", s->metric, r->path, sparkline_text(values, n));
     draw_plot(c, values, n, last_point(r)->tokens);
     json_t *list = json_array();
@@ -359,7 +386,8 @@ static status export_json(command_context *c, const run_record *r) {
         json_t *row = json_object();
         for (int i = 0; run_metric_name(i) != NULL; i++) {
             double x = run_metric(&r->points[k], i);
-            if (!isnan(x) && json_object_set_new(row, run_metric_name(i), number_json(x)) != 0) break;
+            if (!isnan(x) && json_object_set_new(row, run_metric_name(i), number_json(x)) != 0)
+                break;
         }
         if (json_array_append_new(rows, row) != 0) {
             json_decref(rows);
@@ -382,7 +410,8 @@ static status runs_export(command_context *c) {
     else if (strcmp(s->to, "csv") == 0)
         write_csv(c, &r, -1);
     else
-        done = FAIL(F_BAD_VALUE, text("--to %s", s->to), "runs export", "csv and json are known", "--to csv");
+        done = FAIL(F_BAD_VALUE, text("--to %s", s->to), "runs export", "csv and json are known",
+                    "--to csv");
     run_record_clear(&r);
     return done;
 }
@@ -408,7 +437,8 @@ static status runs_watch(command_context *c) {
         TRY(run_record_read(&r, c->arguments[0]));
         const run_point *last = last_point(&r);
         if (first)
-            progress_start(&p, path_name(r.path), "steps", (double)r.settings.max_steps, last != NULL ? last->step : 0);
+            progress_start(&p, path_name(r.path), "steps", (double)r.settings.max_steps,
+                           last != NULL ? last->step : 0);
         first = false;
         show_progress(&p, &r);
         running = r.running;
@@ -431,8 +461,8 @@ static status remove_run(command_context *c, const run_record *r, bool keep_best
     char path[PATH_SIZE];
     bool yes;
     if (r->running)
-        return FAIL(F_UNAVAILABLE, text("%s is being trained", r->path), r->path, "a process holds its lock",
-                    "stop it first (Ctrl-C there)");
+        return FAIL(F_UNAVAILABLE, text("%s is being trained", r->path), r->path,
+                    "a process holds its lock", "stop it first (Ctrl-C there)");
     TRY(path_join(path, r->path, "checkpoints"));
     const char *target = keep_best ? path : r->path;
     if (c->dry_run) {
@@ -440,7 +470,9 @@ static status remove_run(command_context *c, const run_record *r, bool keep_best
         return STATUS_OK;
     }
     TRY(command_confirm(c, text("remove %s (%s)?", target, bytes_text((double)r->bytes)), &yes));
-    if (!yes) return FAIL(F_INTERRUPTED, "nothing was removed", target, "the answer was no", "answer yes, or give -y");
+    if (!yes)
+        return FAIL(F_INTERRUPTED, "nothing was removed", target, "the answer was no",
+                    "answer yes, or give -y");
     TRY(folder_remove(target));
     say(c, "removed %s\n", target);
     return result_set(c, "removed", json_string(target));
@@ -462,15 +494,17 @@ static status runs_rm(command_context *c) {
 
 #define AT(field) offsetof(runs_settings, field)
 static const option plot_rows[] = {
-    {"runs", "metric", OPTION_STRING, AT(metric), "loss", "What to draw.", .flags = OPTION_FLAG_ONLY},
-    {"runs", "csv", OPTION_BOOL, AT(csv), "no", "Values as CSV instead of a picture.", .flags = OPTION_FLAG_ONLY},
+    {"runs", "metric", OPTION_STRING, AT(metric), "loss", "What to draw.",
+     .flags = OPTION_FLAG_ONLY},
+    {"runs", "csv", OPTION_BOOL, AT(csv), "no", "Values as CSV instead of a picture.",
+     .flags = OPTION_FLAG_ONLY},
 };
 static const option export_rows[] = {
     {"runs", "to", OPTION_STRING, AT(to), "csv", "csv or json.", .flags = OPTION_FLAG_ONLY},
 };
 static const option rm_rows[] = {
-    {"runs", "keep-best", OPTION_BOOL, AT(keep_best), "no", "Remove checkpoints only; model/ and records stay.",
-     .flags = OPTION_FLAG_ONLY},
+    {"runs", "keep-best", OPTION_BOOL, AT(keep_best), "no",
+     "Remove checkpoints only; model/ and records stay.", .flags = OPTION_FLAG_ONLY},
 };
 static const option_table plot_options = {plot_rows, 2, sizeof(runs_settings), NULL};
 static const option_table export_options = {export_rows, 1, sizeof(runs_settings), NULL};
@@ -479,29 +513,61 @@ static const option_table *const plot_tables[] = {&plot_options, NULL};
 static const option_table *const export_tables[] = {&export_options, NULL};
 static const option_table *const rm_tables[] = {&rm_options, NULL};
 
-static const command ls_command = {.name = "ls", .summary = "runs of a folder", .usage = "[FOLDER]",
-                                   .examples = "fathom runs ls", .max_arguments = 1, .run = runs_ls};
-static const command show_command = {.name = "show", .summary = "one run", .usage = "RUN",
-                                     .examples = "fathom runs show runs/first", .min_arguments = 1,
-                                     .max_arguments = 1, .run = runs_show};
-static const command compare_command = {.name = "compare", .summary = "two runs at equal tokens", .usage = "RUN RUN",
-                                        .examples = "fathom runs compare runs/a runs/b", .min_arguments = 2,
-                                        .max_arguments = 2, .run = runs_compare};
-static const command plot_command = {.name = "plot", .summary = "a curve in the terminal, or as CSV", .usage = "RUN",
-                                     .examples = "fathom runs plot runs/first --metric val_bpb", .min_arguments = 1,
-                                     .max_arguments = 1, .options = plot_tables, .run = runs_plot};
-static const command watch_command = {.name = "watch", .summary = "follow a run until it ends", .usage = "RUN",
-                                      .examples = "fathom runs watch runs/first", .min_arguments = 1,
-                                      .max_arguments = 1, .run = runs_watch};
-static const command rm_command = {.name = "rm", .summary = "remove runs, or their checkpoints", .usage = "RUN...",
-                                   .examples = "fathom runs rm --keep-best runs/first", .min_arguments = 1,
-                                   .max_arguments = -1, .options = rm_tables, .run = runs_rm};
-static const command export_command = {.name = "export", .summary = "all metrics as CSV or JSON", .usage = "RUN",
-                                       .examples = "fathom runs export runs/first --to csv > first.csv",
-                                       .min_arguments = 1, .max_arguments = 1, .options = export_tables,
+static const command ls_command = {.name = "ls",
+                                   .summary = "runs of a folder",
+                                   .usage = "[FOLDER]",
+                                   .examples = "fathom runs ls",
+                                   .max_arguments = 1,
+                                   .run = runs_ls};
+static const command show_command = {.name = "show",
+                                     .summary = "one run",
+                                     .usage = "RUN",
+                                     .examples = "fathom runs show runs/first",
+                                     .min_arguments = 1,
+                                     .max_arguments = 1,
+                                     .run = runs_show};
+static const command compare_command = {.name = "compare",
+                                        .summary = "two runs at equal tokens",
+                                        .usage = "RUN RUN",
+                                        .examples = "fathom runs compare runs/a runs/b",
+                                        .min_arguments = 2,
+                                        .max_arguments = 2,
+                                        .run = runs_compare};
+static const command plot_command = {.name = "plot",
+                                     .summary = "a curve in the terminal, or as CSV",
+                                     .usage = "RUN",
+                                     .examples = "fathom runs plot runs/first --metric val_bpb",
+                                     .min_arguments = 1,
+                                     .max_arguments = 1,
+                                     .options = plot_tables,
+                                     .run = runs_plot};
+static const command watch_command = {.name = "watch",
+                                      .summary = "follow a run until it ends",
+                                      .usage = "RUN",
+                                      .examples = "fathom runs watch runs/first",
+                                      .min_arguments = 1,
+                                      .max_arguments = 1,
+                                      .run = runs_watch};
+static const command rm_command = {.name = "rm",
+                                   .summary = "remove runs, or their checkpoints",
+                                   .usage = "RUN...",
+                                   .examples = "fathom runs rm --keep-best runs/first",
+                                   .min_arguments = 1,
+                                   .max_arguments = -1,
+                                   .options = rm_tables,
+                                   .run = runs_rm};
+static const command export_command = {.name = "export",
+                                       .summary = "all metrics as CSV or JSON",
+                                       .usage = "RUN",
+                                       .examples =
+                                           "fathom runs export runs/first --to csv > first.csv",
+                                       .min_arguments = 1,
+                                       .max_arguments = 1,
+                                       .options = export_tables,
                                        .run = runs_export};
-static const command *const children[] = {&ls_command,    &show_command, &compare_command, &plot_command,
-                                          &watch_command, &rm_command,   &export_command,  NULL};
+static const command *const children[] = {
+    &ls_command,    &show_command, &compare_command, &plot_command,
+    &watch_command, &rm_command,   &export_command,  NULL};
 const command runs_command = {
     .name = "runs",
     .summary = "list, show, compare, plot, watch and remove runs",

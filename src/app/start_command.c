@@ -26,8 +26,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define EVALUATION_RESERVE 45.0  /* seconds of the whole kept for the evaluation and its baselines */
-#define MEASURE_SECONDS    1.5   /* for each size that is tried */
+#define EVALUATION_RESERVE 45.0 /* seconds of the whole kept for the evaluation and its baselines */
+#define MEASURE_SECONDS    1.5  /* for each size that is tried */
 #define TOKENS_WORTH_IT    1.0e6 /* the larger size is taken if it sees at least so many tokens */
 
 typedef struct start_settings {
@@ -72,7 +72,9 @@ typedef struct start {
     arena strings;
 } start;
 
-static double elapsed(const start *s) { return s->o->elapsed + clock_seconds() - s->began; }
+static double elapsed(const start *s) {
+    return s->o->elapsed + clock_seconds() - s->began;
+}
 
 /* "[3/5] corpus    ..." on standard error. */
 static void step_line(const start *s, int number, const char *name, const char *what) {
@@ -82,7 +84,8 @@ static void step_line(const start *s, int number, const char *name, const char *
 }
 
 static status step_corpus(start *s) {
-    data_get_options o = {.corpus = s->o->corpus, .folder = s->data,
+    data_get_options o = {.corpus = s->o->corpus,
+                          .folder = s->data,
                           .input = s->o->input[0] != '\0' ? s->o->input : NULL};
     data_get_result r;
     double began = clock_seconds();
@@ -96,8 +99,8 @@ static status step_corpus(start *s) {
 }
 
 static status step_prepare(start *s) {
-    tokenize_options o = {.folder = s->data, .vocab_size = (int)s->o->vocab_size, .seed = 1,
-                          .quiet = s->c->quiet};
+    tokenize_options o = {
+        .folder = s->data, .vocab_size = (int)s->o->vocab_size, .seed = 1, .quiet = s->c->quiet};
     tokenize_result r;
     double began = clock_seconds();
     TRY(data_tokenize(&o, &r));
@@ -142,7 +145,8 @@ static status choose_size(start *s) {
         trial.minutes = 0;
         TRY(train_measure(&trial, MEASURE_SECONDS, &rate));
         if (rate * seconds >= TOKENS_WORTH_IT) break;
-        log_info("size %s would see only %s tokens", sizes[i], count_text((int64_t)(rate * seconds)));
+        log_info("size %s would see only %s tokens", sizes[i],
+                 count_text((int64_t)(rate * seconds)));
     }
     return STATUS_OK;
 }
@@ -186,8 +190,11 @@ static status last_sample(start *s, bundle *b) {
     engine *e = NULL;
     session *one = NULL;
     status result;
-    generate_options g = {.max_tokens = 60, .sampler = sampler_defaults(), .bos = true,
-                          .on_text = keep_text, .context = s->sample};
+    generate_options g = {.max_tokens = 60,
+                          .sampler = sampler_defaults(),
+                          .bos = true,
+                          .on_text = keep_text,
+                          .context = s->sample};
     TRY_GOTO(result, engine_new(&e, &b->model, 256));
     TRY_GOTO(result, session_new(&one, e));
     result = generate(one, b->tokenizer, s->o->prompt, strlen(s->o->prompt), &g, NULL);
@@ -200,8 +207,12 @@ done:
 static status step_evaluate(start *s) {
     bundle b;
     TRY(bundle_open(&b, s->train.run));
-    eval_options o = {.data = s->data, .seq_len = (int)s->train.seq_len, .baselines = true,
-                      .untrained = true, .seed = 1, .quiet = s->c->quiet};
+    eval_options o = {.data = s->data,
+                      .seq_len = (int)s->train.seq_len,
+                      .baselines = true,
+                      .untrained = true,
+                      .seed = 1,
+                      .quiet = s->c->quiet};
     status result = eval_run(&b, &o, &s->scores);
     if (result == STATUS_OK) result = last_sample(s, &b);
     bundle_close(&b);
@@ -230,7 +241,8 @@ static void print_table(const start *s) {
     say(c, "sample   \"%s\" ->%s\n", s->o->prompt, s->sample);
     say(c, "time     %s of %s\n", duration_text(elapsed(s)), duration_text(s->o->minutes * 60));
     say(c, "files    %s/model, weights sha256 %.16s...\n", s->train.run, s->trained.weights.hex);
-    say(c, "\nThis is a base model of a few minutes: it completes text in the style of its corpus. It does\n"
+    say(c, "\nThis is a base model of a few minutes: it completes text in the style of its corpus. "
+           "It does\n"
            "not know facts and does not answer questions.\n");
 }
 
@@ -257,9 +269,8 @@ static status show_intent(const start *s) {
     say(c, "corpus    %s, up to %s to download, into %s\n", s->o->corpus,
         bytes_text((double)corpus_download_bytes(s->o->corpus)), s->data);
     say(c, "prepare   tokenizer of %" PRId64 " tokens, shards\n", s->o->vocab_size);
-    say(c, "train     %s in %s%s\n",
-        again ? "what is left" : duration_text(training_seconds(s)), s->o->run,
-        again ? " (its config.ini decides)" : "; size and steps are measured first");
+    say(c, "train     %s in %s%s\n", again ? "what is left" : duration_text(training_seconds(s)),
+        s->o->run, again ? " (its config.ini decides)" : "; size and steps are measured first");
     say(c, "evaluate  about %s\n", duration_text(EVALUATION_RESERVE));
     return STATUS_OK;
 }
@@ -269,7 +280,8 @@ static status run_steps(start *s) {
     const char *data = s->o->data[0] != '\0' ? s->o->data : text("data/%s", s->o->corpus);
     TRY(path_join(s->data, data, ""));
     size_t n = strlen(s->data);
-    while (n > 1 && s->data[n - 1] == '/') s->data[--n] = '\0';
+    while (n > 1 && s->data[n - 1] == '/')
+        s->data[--n] = '\0';
     if (s->c->dry_run) return show_intent(s);
     TRY(step_corpus(s));
     TRY(interrupt_status("the start", "run the same command again"));
@@ -298,7 +310,10 @@ const command start_command = {
     .summary = "corpus, tokenizer, training and evaluation in one go",
     .examples = "fathom start\nfathom start --minutes 30 --run runs/longer\n"
                 "fathom start --corpus local --input mytexts --run runs/mine",
-    .notes = "Writes data/CORPUS and the run folder. Stopped at any moment, the same command goes on.\n"
-             "A base model of ten minutes completes text in the style of its corpus.",
-    .options = tables, .run = start_run, .threads = true,
+    .notes =
+        "Writes data/CORPUS and the run folder. Stopped at any moment, the same command goes on.\n"
+        "A base model of ten minutes completes text in the style of its corpus.",
+    .options = tables,
+    .run = start_run,
+    .threads = true,
 };

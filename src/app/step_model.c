@@ -17,7 +17,12 @@
 #define MAX_SHAPES 256
 #define HEAD_CHUNK 128 /* rows of logits at a time, as op_head_loss */
 
-typedef enum product_kind { PRODUCT_FORWARD, PRODUCT_INPUT, PRODUCT_WEIGHT, PRODUCT_KINDS } product_kind;
+typedef enum product_kind {
+    PRODUCT_FORWARD,
+    PRODUCT_INPUT,
+    PRODUCT_WEIGHT,
+    PRODUCT_KINDS
+} product_kind;
 
 typedef struct timed_shape {
     gemm_type type;
@@ -137,8 +142,8 @@ static status product_add(bench *b, gemm_type type, product_kind kind, int64_t m
     }
     if (found == NULL) {
         if (b->n_shapes == MAX_SHAPES)
-            return FAIL(F_INTERNAL, "too many shapes", "step model", "a model has more products than expected",
-                        "report this");
+            return FAIL(F_INTERNAL, "too many shapes", "step model",
+                        "a model has more products than expected", "report this");
         found = &b->shapes[b->n_shapes++];
         *found = want;
         TRY(product_measure(b, found));
@@ -149,7 +154,8 @@ static status product_add(bench *b, gemm_type type, product_kind kind, int64_t m
 }
 
 /* A linear layer [n, k] applied to m rows, `times` per step, forward and backward. */
-static status linear(bench *b, gemm_type type, int64_t m, int64_t n, int64_t k, int groups, double times) {
+static status linear(bench *b, gemm_type type, int64_t m, int64_t n, int64_t k, int groups,
+                     double times) {
     for (int kind = 0; kind < PRODUCT_KINDS; kind++)
         TRY(product_add(b, type, (product_kind)kind, m, n, k, groups, times));
     return STATUS_OK;
@@ -176,7 +182,8 @@ static status attention_add(bench *b, double times) {
     int kv = mla ? c->n_head : c->n_kv_head, qk = mla ? c->qk_nope_head_dim : c->head_dim;
     int shared = mla ? c->qk_rope_head_dim : 0, v = mla ? c->v_head_dim : c->head_dim;
     int64_t T = b->s->seq_len, q_width = (int64_t)c->n_head * (qk + shared);
-    int64_t out_width = (int64_t)c->n_head * v, blocks = (T + ATTENTION_BLOCK - 1) / ATTENTION_BLOCK;
+    int64_t out_width = (int64_t)c->n_head * v,
+            blocks = (T + ATTENTION_BLOCK - 1) / ATTENTION_BLOCK;
     int n = (int)b->s->micro_rows;
     size_t mark = arena_mark(&b->memory);
     attention_context a = {.n = n};
@@ -186,10 +193,11 @@ static status attention_add(bench *b, double times) {
     int32_t *first = arena_zalloc(&b->memory, (size_t)T * sizeof *first);
     const void **pointers = arena_alloc(&b->memory, (size_t)(n * blocks * 3) * sizeof *pointers);
     float *lse = arena_alloc(&b->memory, (size_t)(b->tokens * c->n_head) * sizeof *lse);
-    if (a.calls == NULL || a.grads == NULL || position == NULL || first == NULL || pointers == NULL ||
-        lse == NULL)
+    if (a.calls == NULL || a.grads == NULL || position == NULL || first == NULL ||
+        pointers == NULL || lse == NULL)
         return STATUS_MEMORY;
-    for (int64_t i = 0; i < T; i++) position[i] = (int32_t)i;
+    for (int64_t i = 0; i < T; i++)
+        position[i] = (int32_t)i;
     for (int i = 0; i < n; i++) {
         int64_t at = (int64_t)i * T;
         const void **k_block = pointers + (int64_t)i * blocks * 3;
@@ -199,18 +207,38 @@ static status attention_add(bench *b, double times) {
             k_block[blocks + p] = b->b + row * shared;
             k_block[2 * blocks + p] = b->b + row * kv * v;
         }
-        a.calls[i] = (attention_call){
-            .t = DTYPE_F32, .n_head = c->n_head, .n_kv_head = kv, .qk_dim = qk, .shared_dim = shared,
-            .v_dim = v, .scale = 0.1, .rows = T, .position = position, .first = first,
-            .q = b->a + at * q_width, .ldq = q_width, .k_block = k_block,
-            .shared_block = k_block + blocks, .v_block = k_block + 2 * blocks,
-            .ldk = (int64_t)kv * qk, .lds = shared, .ldv = (int64_t)kv * v, .n_keys = T,
-            .out = b->out + at * out_width, .ldo = out_width, .lse = lse + at * c->n_head};
-        a.grads[i] = (attention_gradient){
-            .dout = b->a + at * out_width, .lddo = out_width, .dq = b->more + at * q_width,
-            .lddq = q_width, .dk = b->more + at * kv * qk, .lddk = (int64_t)kv * qk,
-            .dshared = shared > 0 ? b->more + at * shared : NULL, .ldds = shared,
-            .dv = b->more + at * kv * v, .lddv = (int64_t)kv * v};
+        a.calls[i] = (attention_call){.t = DTYPE_F32,
+                                      .n_head = c->n_head,
+                                      .n_kv_head = kv,
+                                      .qk_dim = qk,
+                                      .shared_dim = shared,
+                                      .v_dim = v,
+                                      .scale = 0.1,
+                                      .rows = T,
+                                      .position = position,
+                                      .first = first,
+                                      .q = b->a + at * q_width,
+                                      .ldq = q_width,
+                                      .k_block = k_block,
+                                      .shared_block = k_block + blocks,
+                                      .v_block = k_block + 2 * blocks,
+                                      .ldk = (int64_t)kv * qk,
+                                      .lds = shared,
+                                      .ldv = (int64_t)kv * v,
+                                      .n_keys = T,
+                                      .out = b->out + at * out_width,
+                                      .ldo = out_width,
+                                      .lse = lse + at * c->n_head};
+        a.grads[i] = (attention_gradient){.dout = b->a + at * out_width,
+                                          .lddo = out_width,
+                                          .dq = b->more + at * q_width,
+                                          .lddq = q_width,
+                                          .dk = b->more + at * kv * qk,
+                                          .lddk = (int64_t)kv * qk,
+                                          .dshared = shared > 0 ? b->more + at * shared : NULL,
+                                          .ldds = shared,
+                                          .dv = b->more + at * kv * v,
+                                          .lddv = (int64_t)kv * v};
     }
     double forward, backward;
     TRY(time_call(b, attention_run, &a, &forward));
@@ -270,8 +298,13 @@ static status accumulate_run(bench *b, void *context) {
 }
 static status adamw_run(bench *b, void *context) {
     rows_context *r = context;
-    adamw_step s = {.lr = 1e-9, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .correction1 = 0.5,
-                    .correction2 = 0.5, .grad_scale = 1};
+    adamw_step s = {.lr = 1e-9,
+                    .beta1 = 0.9,
+                    .beta2 = 0.95,
+                    .eps = 1e-8,
+                    .correction1 = 0.5,
+                    .correction2 = 0.5,
+                    .grad_scale = 1};
     adamw(r->n, &s, b->a, b->b, b->out, b->more);
     return STATUS_OK;
 }
@@ -291,7 +324,8 @@ static status add_rope(bench *b, int heads, int dim, double times) {
     r.positions = arena_alloc(&b->memory, (size_t)b->tokens * sizeof *r.positions);
     if (r.table == NULL || r.positions == NULL) return STATUS_MEMORY;
     rope_table(DTYPE_F32, b->s->seq_len, dim, 10000, r.table);
-    for (int64_t i = 0; i < b->tokens; i++) r.positions[i] = (int32_t)(i % b->s->seq_len);
+    for (int64_t i = 0; i < b->tokens; i++)
+        r.positions[i] = (int32_t)(i % b->s->seq_len);
     double seconds;
     TRY(time_call(b, rope_run, &r, &seconds));
     b->result->elementwise += times * seconds;
@@ -338,7 +372,8 @@ static status add_layers(bench *b, double micro) {
         int n = c->qk_nope_head_dim, r = c->qk_rope_head_dim, v = c->v_head_dim, H = c->n_head;
         double dense = micro * c->first_k_dense, routed = layers - dense;
         TRY(linear(b, b->type, M, c->q_lora_rank + c->kv_lora_rank + r, d, 1, layers));
-        if (c->q_lora_rank > 0) TRY(linear(b, b->type, M, (int64_t)H * (n + r), c->q_lora_rank, 1, layers));
+        if (c->q_lora_rank > 0)
+            TRY(linear(b, b->type, M, (int64_t)H * (n + r), c->q_lora_rank, 1, layers));
         TRY(linear(b, b->type, M, (int64_t)H * (n + v), c->kv_lora_rank, 1, layers));
         TRY(linear(b, b->type, M, d, (int64_t)H * v, 1, layers));
         TRY(add_rows(b, norm_run, M, c->kv_lora_rank, layers));
@@ -349,7 +384,8 @@ static status add_layers(bench *b, double micro) {
             int64_t each = (M * c->n_expert_used / c->n_expert + 31) / 32 * 32;
             TRY(linear(b, GEMM_F32, M, c->n_expert, d, 1, routed));
             TRY(add_mlp(b, each, c->d_expert, c->n_expert, routed));
-            if (c->n_shared_expert > 0) TRY(add_mlp(b, M, c->d_expert * c->n_shared_expert, 1, routed));
+            if (c->n_shared_expert > 0)
+                TRY(add_mlp(b, M, c->d_expert * c->n_shared_expert, 1, routed));
             TRY(add_rows(b, sum_run, M * c->n_expert_used, d, 2 * routed)); /* gather and combine */
         }
     }
@@ -380,7 +416,8 @@ static status add_update(bench *b) {
 }
 
 static int64_t widest(const model_config *c) {
-    int64_t w = 3 * c->d_model, mla = (int64_t)c->n_head * (c->qk_nope_head_dim + c->qk_rope_head_dim + c->v_head_dim);
+    int64_t w = 3 * c->d_model,
+            mla = (int64_t)c->n_head * (c->qk_nope_head_dim + c->qk_rope_head_dim + c->v_head_dim);
     int64_t qkv = (int64_t)(c->n_head + 2 * c->n_kv_head) * c->head_dim;
     int64_t experts = (int64_t)(c->n_expert_used + 2) * 2 * (c->d_expert + c->d_model);
     if (2 * c->d_ff > w) w = 2 * c->d_ff;
@@ -409,7 +446,10 @@ static status buffers(bench *b) {
 
 status step_model_measure(const model_config *c, const step_shape *s, step_model *out) {
     memset(out, 0, sizeof *out);
-    bench b = {.c = c, .s = s, .type = s->bf16 ? GEMM_BF16 : GEMM_F32, .result = out,
+    bench b = {.c = c,
+               .s = s,
+               .type = s->bf16 ? GEMM_BF16 : GEMM_F32,
+               .result = out,
                .tokens = s->micro_rows * s->seq_len};
     TRY(arena_init(&b.memory, "step model", (size_t)16 << 30));
     double micro = (double)s->micro_batches;

@@ -12,15 +12,16 @@
 #include "model/config.h"
 
 typedef struct step_shape {
-    int64_t seq_len, micro_rows, micro_batches; /* a step is micro_batches of micro_rows sequences */
+    int64_t seq_len, micro_rows,
+        micro_batches; /* a step is micro_batches of micro_rows sequences */
     int lanes;
     bool bf16;
 } step_shape;
 
 typedef struct step_model {
     double products, attention, elementwise, optimiser; /* seconds of one step */
-    double flops;   /* of products, one step */
-    double seconds; /* sum */
+    double flops;                                       /* of products, one step */
+    double seconds;                                     /* sum */
 } step_model;
 status step_model_measure(const model_config *c, const step_shape *s, step_model *out) MUST_CHECK;
 

@@ -104,7 +104,9 @@ static const command get_command = {
     .examples = "fathom data get\nfathom data get --corpus local --input texts -o data/texts\n"
                 "fathom data get -n",
     .notes = "Writes: data/CORPUS (or -o): corpus.jsonl, data.json. Packages stay in the cache.",
-    .options = get_tables, .run = get_run, .threads = true,
+    .options = get_tables,
+    .run = get_run,
+    .threads = true,
 };
 
 /* ---- import ---- */
@@ -150,17 +152,18 @@ status import_settings_read(const import_settings *s, import_options *o, import_
     TRY(parse_share(s->max_bad, &o->max_bad));
     size_t n = strlen(s->map);
     if (n >= room)
-        return FAIL(F_BAD_VALUE, "the map is too long", "--map", text("%zu bytes", n), "shorten it");
+        return FAIL(F_BAD_VALUE, "the map is too long", "--map", text("%zu bytes", n),
+                    "shorten it");
     memcpy(words, s->map, n + 1);
     for (char *at = words; *at != '\0';) {
         char *comma = strchr(at, ','), *equal = strchr(at, '=');
         if (comma != NULL) *comma = '\0';
         if (equal == NULL || (comma != NULL && equal > comma) || equal == at ||
             o->n_map == IMPORT_MAP_MAX)
-            return FAIL(F_BAD_VALUE, text("data.map = \"%.200s\"", s->map), "--map",
-                        text("must be KEY=text, at most %d of them, with commas between",
-                             IMPORT_MAP_MAX),
-                        "write --map question=text,answer=text");
+            return FAIL(
+                F_BAD_VALUE, text("data.map = \"%.200s\"", s->map), "--map",
+                text("must be KEY=text, at most %d of them, with commas between", IMPORT_MAP_MAX),
+                "write --map question=text,answer=text");
         *equal = '\0';
         map[o->n_map++] = (import_map){at, equal + 1};
         at = comma != NULL ? comma + 1 : at + strlen(at) + 1 + strlen(equal + 1);
@@ -175,7 +178,8 @@ status import_report(command_context *c, const import_result *r) {
     if (r->duplicates > 0) say(c, "  %s documents were there already\n", count_text(r->duplicates));
     if (r->empty > 0) say(c, "  %s documents without text\n", count_text(r->empty));
     if (r->binary > 0) say(c, "  %s files that hold no text\n", count_text(r->binary));
-    if (r->skipped > 0) say(c, "  %s hidden names or linked folders not read\n", count_text(r->skipped));
+    if (r->skipped > 0)
+        say(c, "  %s hidden names or linked folders not read\n", count_text(r->skipped));
     TRY(set_int(c, "documents", r->documents));
     TRY(set_int(c, "text_bytes", r->text_bytes));
     TRY(set_int(c, "files", r->files));
@@ -203,10 +207,8 @@ static status import_run(command_context *c) {
     import_map map[IMPORT_MAP_MAX];
     char words[1024], folder[PATH_SIZE];
     TRY(import_folder(c, folder));
-    import_options o = {.inputs = c->arguments,
-                        .n_inputs = c->n_arguments,
-                        .folder = folder,
-                        .dry = c->dry_run};
+    import_options o = {
+        .inputs = c->arguments, .n_inputs = c->n_arguments, .folder = folder, .dry = c->dry_run};
     TRY(import_settings_read(c->settings[0], &o, map, words, sizeof words));
     import_result r;
     TRY(data_import(&o, &r));
@@ -230,11 +232,14 @@ static const command import_command = {
     .examples = "fathom data import book.txt\nfathom data import texts/ more.jsonl -o data/all\n"
                 "fathom data import - -o data/mine < my.jsonl\n"
                 "fathom data import qa.jsonl --map question=text,answer=text",
-    .notes = "Reads: UTF-8 text, one file a document; JSON lines {\"text\": ...}, one line a document;\n"
-             "the same packed with gzip, xz or zstd.\n"
-             "Writes: data/NAME (or -o): corpus.jsonl, data.json, rejected.jsonl if lines were refused.",
-    .min_arguments = 1, .max_arguments = -1,
-    .options = import_tables, .run = import_run,
+    .notes =
+        "Reads: UTF-8 text, one file a document; JSON lines {\"text\": ...}, one line a document;\n"
+        "the same packed with gzip, xz or zstd.\n"
+        "Writes: data/NAME (or -o): corpus.jsonl, data.json, rejected.jsonl if lines were refused.",
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .options = import_tables,
+    .run = import_run,
 };
 
 /* ---- tokenize ---- */
@@ -262,9 +267,8 @@ static const option tokenize_rows[] = {
     {"data", "shard-size", OPTION_SIZE, offsetof(tokenize_settings, shard_size), "32M",
      "Text in a shard, in bytes.", 1024, 1e10},
 };
-static const option_table tokenize_table = {tokenize_rows,
-                                            sizeof tokenize_rows / sizeof tokenize_rows[0],
-                                            sizeof(tokenize_settings), NULL};
+static const option_table tokenize_table = {
+    tokenize_rows, sizeof tokenize_rows / sizeof tokenize_rows[0], sizeof(tokenize_settings), NULL};
 static const option_table *const tokenize_tables[] = {&tokenize_table, NULL};
 
 static status tokenize_plan(command_context *c, const char *folder, const tokenize_settings *s) {
@@ -279,7 +283,8 @@ static status tokenize_plan(command_context *c, const char *folder, const tokeni
     TRY(disk_free(folder, &free_bytes));
     int bits = 0; /* of a token id; a token holds 0.29 bytes a bit in English (measured at 8,192) */
     int64_t size = s->vocab_size > 0 ? s->vocab_size : 8192;
-    while (((int64_t)2 << bits) <= size) bits++;
+    while (((int64_t)2 << bits) <= size)
+        bits++;
     double each = size <= 256 ? 1 : 0.29 * bits, tokens = (double)bytes / each;
     double disk = tokens * (size <= 65536 ? 2 : 4) + 32.0 * (double)documents;
     double one_shard = (double)(bytes < s->shard_size ? bytes : s->shard_size);
@@ -302,12 +307,14 @@ static status tokenize_report(command_context *c, const tokenize_result *r) {
         say(c, "%-11s %9s documents %11s %13s tokens\n", split_name((split_id)i),
             count_text(r->documents[i]), bytes_text((double)r->text_bytes[i]),
             count_text(r->tokens[i]));
-        json_t *e = json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)r->documents[i],
-                              "text_bytes", (json_int_t)r->text_bytes[i], "tokens",
-                              (json_int_t)r->tokens[i]);
+        json_t *e =
+            json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)r->documents[i], "text_bytes",
+                      (json_int_t)r->text_bytes[i], "tokens", (json_int_t)r->tokens[i]);
         if (json_object_set_new(splits, split_name((split_id)i), e) != 0) return STATUS_MEMORY;
     }
-    say(c, "vocabulary  %s tokens; split by %s; %s validation lines dropped because training has them\n",
+    say(c,
+        "vocabulary  %s tokens; split by %s; %s validation lines dropped because training has "
+        "them\n",
         count_text(r->vocab_size), r->tail ? "tail" : "document", count_text(r->lines_dropped));
     say(c, "shards      %d, %d of them kept\n", r->shards, r->shards_kept);
     TRY(set_int(c, "vocab_size", r->vocab_size));
@@ -346,8 +353,11 @@ static const command tokenize_command = {
     .notes = "Reads: DATASET/data.json, corpus.jsonl.\n"
              "Writes: DATASET/tokenizer.json, train-*.shard, validation-*.shard, data.json.\n"
              "Shards that are whole and fit are kept, so an interrupted run goes on.",
-    .min_arguments = 1, .max_arguments = 1,
-    .options = tokenize_tables, .run = tokenize_run, .threads = true,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .options = tokenize_tables,
+    .run = tokenize_run,
+    .threads = true,
 };
 
 /* ---- verify ---- */
@@ -396,13 +406,14 @@ static const command verify_command = {
     .usage = "DATASET",
     .examples = "fathom data verify data/mini",
     .notes = "Exit code 0: every byte is as it was written; 1: damage was found and named.",
-    .min_arguments = 1, .max_arguments = 1,
+    .min_arguments = 1,
+    .max_arguments = 1,
     .run = verify_run,
 };
 
-static const command *const children[] = {&get_command,       &import_command,     &tokenize_command,
-                                          &verify_command,    &data_show_command,  &data_check_command,
-                                          &data_card_command, NULL};
+static const command *const children[] = {
+    &get_command,       &import_command,     &tokenize_command,  &verify_command,
+    &data_show_command, &data_check_command, &data_card_command, NULL};
 
 const command data_command = {
     .name = "data",

@@ -19,7 +19,8 @@ typedef struct show_settings {
 
 static const char *const parts[] = {"train", "validation", NULL};
 static const option show_rows[] = {
-    {"data", "records", OPTION_INT, offsetof(show_settings, records), "5", "Documents to show.", 1, 1000},
+    {"data", "records", OPTION_INT, offsetof(show_settings, records), "5", "Documents to show.", 1,
+     1000},
     {"data", "tokens", OPTION_INT, offsetof(show_settings, tokens), "60",
      "Tokens of each to show at most.", 1, 100000},
     {"data", "part", OPTION_CHOICE, offsetof(show_settings, part), "train", "Split to show.",
@@ -103,7 +104,8 @@ static status show_run(command_context *c) {
     json_t *list = json_array();
     status r = result_set(c, "records", list);
     int i = 0;
-    while (i < d.n_shards && d.shards[i].split != (split_id)s->part) i++;
+    while (i < d.n_shards && d.shards[i].split != (split_id)s->part)
+        i++;
     if (r == STATUS_OK && (!d.complete || i == d.n_shards))
         r = FAIL(F_DATASET, text("%s has no shards to show", c->arguments[0]), c->arguments[0],
                  "it is not tokenized", text("run `fathom data tokenize %s`", c->arguments[0]));
@@ -120,9 +122,12 @@ const command data_show_command = {
     .name = "show",
     .summary = "show documents as the model sees them, token by token",
     .usage = "DATASET",
-    .examples = "fathom data show data/mini\nfathom data show data/mini --records 2 --part validation",
-    .min_arguments = 1, .max_arguments = 1,
-    .options = show_tables, .run = show_run,
+    .examples =
+        "fathom data show data/mini\nfathom data show data/mini --records 2 --part validation",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .options = show_tables,
+    .run = show_run,
 };
 
 /* ---- check ---- */
@@ -174,8 +179,12 @@ static status check_run(command_context *c) {
     }
     refused_list refused = {.c = c, .list = json_array()};
     TRY(result_set(c, "refused", refused.list));
-    import_options o = {.inputs = &input, .n_inputs = 1, .folder = "", .dry = true,
-                        .refused = note_refused, .context = &refused};
+    import_options o = {.inputs = &input,
+                        .n_inputs = 1,
+                        .folder = "",
+                        .dry = true,
+                        .refused = note_refused,
+                        .context = &refused};
     TRY(import_settings_read(c->settings[0], &o, map, words, sizeof words));
     double allowed = o.max_bad;
     o.max_bad = 1; /* read to the end, then judge */
@@ -197,10 +206,13 @@ const command data_check_command = {
     .name = "check",
     .summary = "read data as import would and say what is wrong with it",
     .usage = "FILE|FOLDER|DATASET|-",
-    .examples = "fathom data check - < my.jsonl\nfathom data check texts/\nfathom data check data/mini",
+    .examples =
+        "fathom data check - < my.jsonl\nfathom data check texts/\nfathom data check data/mini",
     .notes = "Writes nothing. Exit code 1 if more lines than --max-bad cannot be used.",
-    .min_arguments = 1, .max_arguments = 1,
-    .options = check_tables, .run = check_run,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .options = check_tables,
+    .run = check_run,
 };
 
 /* ---- card ---- */
@@ -229,7 +241,8 @@ static void say_card(command_context *c, const json_t *m) {
             int_of(e, "text_bytes"));
     if (split == NULL) return;
     say(c, "\nSplit by %s: %s training documents, %s validation documents", text_of(split, "rule"),
-        count_text(int_of(split, "train_documents")), count_text(int_of(split, "validation_documents")));
+        count_text(int_of(split, "train_documents")),
+        count_text(int_of(split, "validation_documents")));
     say(c, "; %s validation lines dropped because training has them.\n",
         count_text(int_of(split, "validation_lines_dropped")));
     say(c, "Vocabulary of %s tokens.\n", count_text(int_of(vocabulary, "vocab_size")));
@@ -250,6 +263,7 @@ const command data_card_command = {
     .usage = "DATASET",
     .examples = "fathom data card data/mini",
     .notes = "Prints Markdown; with --json the manifest itself.",
-    .min_arguments = 1, .max_arguments = 1,
+    .min_arguments = 1,
+    .max_arguments = 1,
     .run = card_run,
 };

@@ -76,7 +76,8 @@ static status build(const data_get_options *o, json_t *manifest, data_get_result
     status s = corpus_build(o->corpus, &options, corpus_writer_sink, w, &out->report);
     if (s == STATUS_OK && corpus_writer_documents(w) == 0)
         s = FAIL(F_NO_TEXT, text("corpus %s holds no documents", o->corpus), o->folder,
-                 "its sources gave no text", "name a folder of texts: `--corpus local --input DIR`");
+                 "its sources gave no text",
+                 "name a folder of texts: `--corpus local --input DIR`");
     if (s != STATUS_OK) {
         corpus_writer_abandon(w);
         return s;

@@ -7,12 +7,15 @@
 
 #include "base/checked.h"
 
-static uint64_t stored(uint64_t hash) { return hash != 0 ? hash : 1; }
+static uint64_t stored(uint64_t hash) {
+    return hash != 0 ? hash : 1;
+}
 
 /* The slot of a hash, or the free one where it belongs. room > 0. */
 static size_t find(const hash_set *s, uint64_t hash) {
     size_t i = (size_t)hash & (s->room - 1);
-    while (s->slots[i] != 0 && s->slots[i] != hash) i = (i + 1) & (s->room - 1);
+    while (s->slots[i] != 0 && s->slots[i] != hash)
+        i = (i + 1) & (s->room - 1);
     return i;
 }
 
@@ -67,7 +70,8 @@ bool hash_set_marked(const hash_set *s, uint64_t hash) {
 
 size_t hash_set_marked_count(const hash_set *s) {
     size_t n = 0;
-    for (size_t i = 0; i < s->room; i++) n += s->slots[i] != 0 && s->marks[i] != 0;
+    for (size_t i = 0; i < s->room; i++)
+        n += s->slots[i] != 0 && s->marks[i] != 0;
     return n;
 }
 

@@ -45,7 +45,7 @@ typedef struct importer {
     buffer text, line, unpacked, converted;
     buffer source_name, path_name; /* in UTF-8, if the file system's are not */
     const char *source;            /* name of the input at work */
-    const char *format; /* of the last file, for the card */
+    const char *format;            /* of the last file, for the card */
 } importer;
 
 /* A file at work: where its refused lines are counted. */
@@ -126,9 +126,11 @@ static status write_rejected(importer *im, const file_job *job, const char *line
     status s = buffer_check(&im->line);
     if (s == STATUS_OK) s = manifest_set(entry, "file", json_string(job->path));
     if (s == STATUS_OK) s = manifest_set(entry, "line", json_integer(job->lines));
-    if (s == STATUS_OK) s = manifest_set(entry, "reason", json_string(text("%s; %s", r->what, r->why)));
     if (s == STATUS_OK)
-        s = manifest_set(entry, "latin1", json_stringn(im->line.n > 0 ? im->line.bytes : "", im->line.n));
+        s = manifest_set(entry, "reason", json_string(text("%s; %s", r->what, r->why)));
+    if (s == STATUS_OK)
+        s = manifest_set(entry, "latin1",
+                         json_stringn(im->line.n > 0 ? im->line.bytes : "", im->line.n));
     char *json = s == STATUS_OK ? json_line(entry) : NULL;
     json_decref(entry);
     if (json == NULL) return s != STATUS_OK ? s : STATUS_MEMORY;
@@ -174,8 +176,8 @@ static status judge(const importer *im, const file_job *job) {
                     text("%s; it looks like Windows-1252", share),
                     text("iconv -f WINDOWS-1252 -t UTF-8 %s > utf8.txt", job->name));
     if (first->id == F_NOT_UTF8)
-        return FAIL(F_NOT_UTF8, first->what, first->where, text("%s; it looks like ISO-8859-1", share),
-                    "add --encoding latin1");
+        return FAIL(F_NOT_UTF8, first->what, first->where,
+                    text("%s; it looks like ISO-8859-1", share), "add --encoding latin1");
     return FAIL(F_RECORD, text("%s has records that cannot be used", job->name),
                 text("line %" PRId64, job->first_bad),
                 text("%s: %s, %s", share, first->what, first->why),
@@ -212,8 +214,10 @@ static status import_jsonl(importer *im, file_job *job, const char *bytes, size_
         size_t valid = utf8_valid(line, length);
         status s = valid < length ? not_utf8(job, line, length, valid)
                                   : jsonl_text(line, length, im->o->map, im->o->n_map, &im->text);
-        if (s == STATUS_OK) s = emit(im, job->path, &im->text);
-        else if (s == STATUS_FORMAT) s = refuse(im, job, line, length);
+        if (s == STATUS_OK)
+            s = emit(im, job->path, &im->text);
+        else if (s == STATUS_FORMAT)
+            s = refuse(im, job, line, length);
         TRY(s);
     }
     return judge(im, job);
@@ -225,7 +229,8 @@ static status import_text(importer *im, file_job *job, const char *bytes, size_t
     buffer_cut(&im->text, 0);
     if (utf8_valid(bytes, n) == n) {
         buffer_put(&im->text, bytes, n);
-        for (const char *p = bytes; p < bytes + n && (p = memchr(p, '\n', (size_t)(bytes + n - p))) != NULL; p++)
+        for (const char *p = bytes;
+             p < bytes + n && (p = memchr(p, '\n', (size_t)(bytes + n - p))) != NULL; p++)
             job->lines++;
         job->lines += n > 0 && bytes[n - 1] != '\n';
     } else {
@@ -234,7 +239,8 @@ static status import_text(importer *im, file_job *job, const char *bytes, size_t
             TRY(poll_interrupt(im, job->lines));
             size_t valid = utf8_valid(line, length);
             if (valid < length) {
-                if (not_utf8(job, line, length, valid) != STATUS_OK) TRY(refuse(im, job, line, length));
+                if (not_utf8(job, line, length, valid) != STATUS_OK)
+                    TRY(refuse(im, job, line, length));
                 continue;
             }
             buffer_put(&im->text, line, (size_t)(bytes + at - line));
@@ -313,8 +319,8 @@ static status import_bytes(importer *im, const char *name, const char *path, con
 static status import_file(importer *im, const char *file, const char *path, bool in_folder) {
     mapped_file map;
     TRY(mapped_open(&map, file));
-    status s = import_bytes(im, file, path, map.data != NULL ? (const char *)map.data : "", map.size,
-                            in_folder);
+    status s = import_bytes(im, file, path, map.data != NULL ? (const char *)map.data : "",
+                            map.size, in_folder);
     mapped_close(&map);
     return s;
 }
@@ -326,7 +332,8 @@ static status import_folder(importer *im, const char *folder, const char *inside
     int n = 0;
     if (depth > DEPTH_LIMIT)
         return FAIL(F_OVERFLOW, "folders are nested too deeply", folder,
-                    text("more than %d levels", DEPTH_LIMIT), "name the folder with the texts itself");
+                    text("more than %d levels", DEPTH_LIMIT),
+                    "name the folder with the texts itself");
     TRY(folder_list(folder, &names, &n));
     status s = STATUS_OK;
     for (int i = 0; i < n && s == STATUS_OK; i++) {
@@ -391,7 +398,8 @@ static status import_all(importer *im, json_t *sources) {
         int64_t documents = im->out->documents, bytes = im->out->text_bytes;
         im->format = "none";
         TRY(import_input(im, im->o->inputs[i]));
-        TRY(describe_source(im, im->out->documents - documents, im->out->text_bytes - bytes, sources));
+        TRY(describe_source(im, im->out->documents - documents, im->out->text_bytes - bytes,
+                            sources));
     }
     if (im->out->documents == 0)
         return FAIL(F_NO_TEXT, "nothing to import", im->o->inputs[0],
@@ -448,7 +456,8 @@ static json_t *input_names(const import_options *o) {
     json_t *list = json_array();
     buffer room = {0};
     for (int i = 0; i < o->n_inputs && list != NULL; i++)
-        if (json_array_append_new(list, json_string(safe_name(&room, path_name(o->inputs[i])))) != 0) {
+        if (json_array_append_new(list, json_string(safe_name(&room, path_name(o->inputs[i])))) !=
+            0) {
             json_decref(list);
             list = NULL;
         }

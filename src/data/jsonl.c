@@ -44,9 +44,11 @@ static status append_value(json_t *root, const char *key, bool join, buffer *out
 }
 
 static status append_text(json_t *root, const import_map *map, int n_map, buffer *out) {
-    if (!json_is_object(root)) return bad_record("a record is no JSON object", "one a line is read");
+    if (!json_is_object(root))
+        return bad_record("a record is no JSON object", "one a line is read");
     if (n_map == 0) return append_value(root, "text", false, out);
-    for (int i = 0; i < n_map; i++) TRY(append_value(root, map[i].from, i > 0, out));
+    for (int i = 0; i < n_map; i++)
+        TRY(append_value(root, map[i].from, i > 0, out));
     return STATUS_OK;
 }
 

@@ -40,10 +40,10 @@ typedef struct loader_options {
     const char *input;  /* one file taken as bytes: vocabulary 256, order always raw; the first 90 %
                            (floor) are the training split, the rest is the validation split */
     split_id split;
-    int seq_len;        /* T */
-    uint64_t seed;      /* order of training rows */
+    int seq_len;   /* T */
+    uint64_t seed; /* order of training rows */
     loader_mode mode;
-    int stride;         /* validation: targets a row adds, 1 .. T; 0 = T. With less than T every row
+    int stride; /* validation: targets a row adds, 1 .. T; 0 = T. With less than T every row
                            but the first repeats T - stride tokens as context, masked */
 } loader_options;
 
@@ -53,18 +53,19 @@ void loader_close(loader *l); /* accepts NULL */
 
 /* Where a row is written; each array has seq_len places; any may be NULL. */
 typedef struct loader_slot {
-    int32_t *ids;        /* inputs */
-    int32_t *target;     /* next token, -1 where it is not to be predicted */
-    int32_t *next_id;    /* token t+1 whether or not it is a target (input of MTP); 0 past the end */
+    int32_t *ids;     /* inputs */
+    int32_t *target;  /* next token, -1 where it is not to be predicted */
+    int32_t *next_id; /* token t+1 whether or not it is a target (input of MTP); 0 past the end */
     int32_t *target_mtp; /* token t+2 if t, t+1 and t+2 are of one document, else -1; masked where
                             the stride masks target */
     int32_t *first;      /* row index of the first token of the same document */
 } loader_slot;
 status loader_row(loader *l, int64_t index, const loader_slot *slot) MUST_CHECK;
 
-int64_t loader_rows(const loader *l);      /* rows per epoch, at least 1 */
-int64_t loader_tokens(const loader *l);    /* tokens of the split, BOS and EOS included */
-int64_t loader_text_bytes(const loader *l); /* bytes of text behind them: bits per byte divides by it */
+int64_t loader_rows(const loader *l);   /* rows per epoch, at least 1 */
+int64_t loader_tokens(const loader *l); /* tokens of the split, BOS and EOS included */
+int64_t
+loader_text_bytes(const loader *l); /* bytes of text behind them: bits per byte divides by it */
 int64_t loader_documents(const loader *l);
 int loader_vocab_size(const loader *l);
 /* The tokenizer's fingerprint, as in shard_facts; 0 for bytes. */

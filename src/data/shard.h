@@ -26,9 +26,9 @@ typedef enum split_id { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_COUNT } split_id;
 const char *split_name(split_id split); /* "train", "validation" */
 
 typedef struct shard_facts {
-    int vocab_size;       /* ids are below it; up to 65,536 they take 2 bytes, else 4 */
+    int vocab_size;         /* ids are below it; up to 65,536 they take 2 bytes, else 4 */
     int32_t bos_id, eos_id; /* ids around each document, -1 = none */
-    uint64_t tokenizer;   /* tokenizer_fingerprint */
+    uint64_t tokenizer;     /* tokenizer_fingerprint */
 } shard_facts;
 
 /* One document as the table has it. */
@@ -66,7 +66,7 @@ int64_t shard_documents(const shard *s);
 int64_t shard_text_bytes(const shard *s);
 uint64_t shard_hash(const shard *s); /* as in shard_entry */
 shard_document shard_document_at(const shard *s, int64_t i);
-int64_t shard_document_end(const shard *s, int64_t i); /* one past its last token */
+int64_t shard_document_end(const shard *s, int64_t i);      /* one past its last token */
 int64_t shard_find_document(const shard *s, int64_t token); /* the document that holds it */
 /* Tokens [at, at + n), which the caller keeps inside. */
 status shard_read(shard *s, int64_t at, int64_t n, int32_t *ids) MUST_CHECK;

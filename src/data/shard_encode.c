@@ -16,7 +16,7 @@
 typedef struct chunk {
     int64_t from, to; /* pieces */
     token_list ids;
-    size_t *ends;       /* [to - from] places in ids */
+    size_t *ends;        /* [to - from] places in ids */
     int64_t *text_bytes; /* [to - from] */
 } chunk;
 
@@ -130,7 +130,8 @@ static void free_job(encode_job *job) {
         mem_free(job->chunks[c].ends);
         mem_free(job->chunks[c].text_bytes);
     }
-    for (int i = 0; job->slots != NULL && i < job->n_slots; i++) encoder_free(job->slots[i]);
+    for (int i = 0; job->slots != NULL && i < job->n_slots; i++)
+        encoder_free(job->slots[i]);
     mem_free(job->chunks);
     mem_free(job->slots);
     mem_free(job->taken);

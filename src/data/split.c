@@ -37,7 +37,8 @@
 #define TAIL_PART       0.1
 
 void job_failure_note(job_failure *f, int64_t chunk, status s) {
-    while (__atomic_exchange_n(&f->lock, 1, __ATOMIC_ACQUIRE) != 0) {}
+    while (__atomic_exchange_n(&f->lock, 1, __ATOMIC_ACQUIRE) != 0) {
+    }
     if (chunk < f->chunk) {
         f->chunk = chunk;
         f->code = s;
@@ -116,7 +117,8 @@ static status index_corpus(corpus_file *c) {
     index_job job = {.c = c, .failed = JOB_FAILURE_NONE};
     pool_for((c->n + CHUNK - 1) / CHUNK, index_chunk, &job);
     TRY(job_failure_result(&job.failed));
-    for (int64_t i = 0; i < c->n; i++) c->text_bytes += c->texts[i].text_bytes;
+    for (int64_t i = 0; i < c->n; i++)
+        c->text_bytes += c->texts[i].text_bytes;
     return STATUS_OK;
 }
 
@@ -165,7 +167,8 @@ static status rank_texts(const corpus_file *c, uint64_t key, ranked **out) {
     *out = r;
     if (r == NULL) return STATUS_MEMORY;
     for (int64_t i = 0; i < c->n; i++)
-        r[i] = (ranked){hash64(&c->texts[i].hash, sizeof c->texts[i].hash, key), c->texts[i].hash, i};
+        r[i] =
+            (ranked){hash64(&c->texts[i].hash, sizeof c->texts[i].hash, key), c->texts[i].hash, i};
     qsort(r, (size_t)c->n, sizeof *r, by_key);
     return STATUS_OK;
 }
@@ -210,7 +213,8 @@ static status split_documents(split_plan *p, const uint8_t *chosen, uint64_t see
 static size_t cut_place(const char *bytes, size_t n, size_t at, bool lines) {
     const char *end = lines ? memchr(bytes + at, '\n', n - at) : NULL;
     if (end != NULL && end + 1 < bytes + n) return (size_t)(end + 1 - bytes);
-    while (at > 0 && at < n && ((uint8_t)bytes[at] & 0xC0) == 0x80) at--;
+    while (at > 0 && at < n && ((uint8_t)bytes[at] & 0xC0) == 0x80)
+        at--;
     return at;
 }
 
@@ -246,7 +250,8 @@ static status split_tail(split_plan *p, double share) {
 
 static status too_few(const corpus_file *c) {
     return FAIL(F_NO_TEXT, "too few documents to hold some back", c->path,
-                text("%" PRId64 " documents, %" PRId64 " bytes; each is too large a part of the whole",
+                text("%" PRId64 " documents, %" PRId64
+                     " bytes; each is too large a part of the whole",
                      c->n, c->text_bytes),
                 "use --split tail, which holds back the last tenth of the text");
 }
@@ -259,7 +264,8 @@ static status divide(split_plan *p, const tokenize_options *o) {
     status s = chosen != NULL ? rank_texts(c, SPLIT_KEY, &order) : STATUS_MEMORY;
     if (s != STATUS_OK) goto done;
     int64_t target = validation_target(c, share);
-    bool enough = o->split != SPLIT_TAIL && 2 * choose(c, order, target, chosen) >= target && c->n > 1;
+    bool enough =
+        o->split != SPLIT_TAIL && 2 * choose(c, order, target, chosen) >= target && c->n > 1;
     p->tail = !enough;
     p->drop_lines = o->split != SPLIT_TAIL;
     if (enough)
@@ -284,8 +290,10 @@ static bool next_line(const split_plan *p, const char *bytes, size_t n, size_t *
     const char *line = bytes + *at, *end = memchr(line, '\n', n - *at);
     *length = end != NULL ? (size_t)(end + 1 - line) : n - *at;
     size_t from = 0, to = *length;
-    while (to > from && strchr(" \t\r\n\f\v", line[to - 1]) != NULL) to--;
-    while (from < to && strchr(" \t\r\n\f\v", line[from]) != NULL) from++;
+    while (to > from && strchr(" \t\r\n\f\v", line[to - 1]) != NULL)
+        to--;
+    while (from < to && strchr(" \t\r\n\f\v", line[from]) != NULL)
+        from++;
     *counts = to - from >= (size_t)p->line_min;
     *hash = *counts ? hash64(line + from, to - from, 0) : 0;
     *at += *length;
@@ -360,7 +368,8 @@ status piece_text(const split_plan *p, split_id split, int64_t i, buffer *out) {
 
 static int64_t count_lines(const char *bytes, size_t n) {
     int64_t lines = 0;
-    for (size_t i = 0; i < n; i++) lines += bytes[i] == '\n';
+    for (size_t i = 0; i < n; i++)
+        lines += bytes[i] == '\n';
     return lines + (n > 0 && bytes[n - 1] != '\n');
 }
 
@@ -412,7 +421,8 @@ status split_plan_make(split_plan *p, const corpus_file *c, const tokenize_optio
 }
 
 void split_plan_clear(split_plan *p) {
-    for (int i = 0; i < SPLIT_COUNT; i++) mem_free(p->pieces[i]);
+    for (int i = 0; i < SPLIT_COUNT; i++)
+        mem_free(p->pieces[i]);
     hash_set_clear(&p->lines);
     *p = (split_plan){0};
 }

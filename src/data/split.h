@@ -61,7 +61,8 @@ typedef struct job_failure {
     error_report report;
     int lock;
 } job_failure;
-#define JOB_FAILURE_NONE {.chunk = INT64_MAX}
+#define JOB_FAILURE_NONE                                                                           \
+    { .chunk = INT64_MAX }
 void job_failure_note(job_failure *f, int64_t chunk, status s);
 status job_failure_result(const job_failure *f) MUST_CHECK;
 

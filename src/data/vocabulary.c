@@ -25,7 +25,7 @@
 #define BATCH_BYTES    ((size_t)8 << 20)
 #define VOCAB_STANDARD 8192
 
-#define VOCAB_MOST     1000000
+#define VOCAB_MOST 1000000
 
 /* What is asked for; else what this dataset was given before, so that a repair changes nothing. */
 static int wanted_size(const tokenize_options *o, const dataset *d) {
@@ -94,7 +94,8 @@ static status feed(bpe_trainer *trainer, const split_plan *p) {
         s = piece_text(p, SPLIT_TRAIN, i, &piece_bytes);
         if (s == STATUS_OK) s = batch_append(&b, &piece_bytes);
         if (s == STATUS_OK && b.bytes.n >= BATCH_BYTES) s = batch_flush(&b, trainer);
-        if (s == STATUS_OK) s = interrupt_status("training the tokenizer", "run the same command again");
+        if (s == STATUS_OK)
+            s = interrupt_status("training the tokenizer", "run the same command again");
     }
     if (s == STATUS_OK) s = batch_flush(&b, trainer);
     buffer_clear(&b.bytes);
@@ -128,8 +129,14 @@ static uint64_t training_key(const tokenize_options *o, int wanted, const split_
         uint64_t version, corpus, size, tail, drop;
         int64_t n, bytes;
         double share;
-    } key = {1, corpus_hash, (uint64_t)wanted, p->tail, p->drop_lines,
-             p->n[SPLIT_TRAIN], p->bytes[SPLIT_TRAIN], o->validation_share};
+    } key = {1,
+             corpus_hash,
+             (uint64_t)wanted,
+             p->tail,
+             p->drop_lines,
+             p->n[SPLIT_TRAIN],
+             p->bytes[SPLIT_TRAIN],
+             o->validation_share};
     return hash64(&key, sizeof key, 0);
 }
 

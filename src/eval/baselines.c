@@ -6,10 +6,10 @@
  */
 #include "eval/eval_internal.h"
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/file.h"
 #include "data/data.h"
 
 #include <inttypes.h>
@@ -52,8 +52,9 @@ static status kept_write(const char *path, const char *hash, const eval_result *
         json_pack("{s:s, s:f, s:f, s:f, s:[f,f,f,f,f]}", "data", hash, "gzip", r->gzip, "xz", r->xz,
                   "xz_primed", r->xz_primed, "witten_bell", r->witten_bell[0], r->witten_bell[1],
                   r->witten_bell[2], r->witten_bell[3], r->witten_bell[4]);
-    if (object == NULL) return FAIL(F_NO_MEMORY, "no memory for baselines", path,
-                                    "memory ran out while they were kept", "run the same command again");
+    if (object == NULL)
+        return FAIL(F_NO_MEMORY, "no memory for baselines", path,
+                    "memory ran out while they were kept", "run the same command again");
     status s = json_write(path, object);
     json_decref(object);
     return s;

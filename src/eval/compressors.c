@@ -22,7 +22,10 @@ status baseline_gzip(const uint8_t *text, size_t n, double *bits) {
         size_t step = n - done < (size_t)1 << 30 ? n - done : (size_t)1 << 30;
         if (z.avail_in == 0) {
             /* zlib does not write through next_in; its type is not const unless ZLIB_CONST */
-            union { const uint8_t *in; Bytef *out; } p = {text + done};
+            union {
+                const uint8_t *in;
+                Bytef *out;
+            } p = {text + done};
             z.next_in = p.out;
             z.avail_in = (uInt)step;
             done += step;

@@ -49,8 +49,10 @@ static status batch_new(eval_batch *b, arena *a, int rows, int seq_len) {
     if (b->ids == NULL || b->target == NULL || b->first == NULL || b->position == NULL ||
         b->start == NULL || b->each == NULL)
         return STATUS_MEMORY;
-    for (int r = 0; r <= rows; r++) b->start[r] = (int64_t)r * seq_len;
-    for (size_t i = 0; i < n; i++) b->position[i] = (int32_t)(i % (size_t)seq_len);
+    for (int r = 0; r <= rows; r++)
+        b->start[r] = (int64_t)r * seq_len;
+    for (size_t i = 0; i < n; i++)
+        b->position[i] = (int32_t)(i % (size_t)seq_len);
     return STATUS_OK;
 }
 
@@ -66,9 +68,14 @@ static status batch_fill(eval_batch *b, loader *l, int64_t row, int rows) {
 static status batch_forward(eval_batch *b, int rows, bundle *of, arena *a) {
     size_t mark = arena_mark(a);
     model_batch batch = {
-        .layout = {.n = b->start[rows], .n_sequences = rows, .start = b->start,
-                   .position = b->position, .first = b->first},
-        .ids = b->ids, .role = ROLE_PROMPT, .target = b->target,
+        .layout = {.n = b->start[rows],
+                   .n_sequences = rows,
+                   .start = b->start,
+                   .position = b->position,
+                   .first = b->first},
+        .ids = b->ids,
+        .role = ROLE_PROMPT,
+        .target = b->target,
     };
     model_result result = {.each = b->each};
     tape t;
@@ -168,7 +175,8 @@ static status untrained_run(bundle *b, loader *l, int seq_len, int64_t n_rows,
     status s = rows_run(&fresh, l, seq_len, n_rows, token_bytes, NULL, sums);
     double nats = 0;
     int64_t bytes = 0;
-    for (int64_t i = 0; i < n_rows; i++) nats += sums[i].nats, bytes += sums[i].bytes;
+    for (int64_t i = 0; i < n_rows; i++)
+        nats += sums[i].nats, bytes += sums[i].bytes;
     *bits = bits_per_byte(nats, bytes);
     model_clear(&fresh.model);
     return s;
@@ -190,8 +198,10 @@ status eval_run(bundle *b, const eval_options *o, eval_result *out) {
     int64_t context = b->model.config.max_position;
     int seq_len = o->seq_len > 0 ? o->seq_len : context > 0 && context < 512 ? (int)context : 512;
     const char *from = o->input != NULL ? o->input : o->data;
-    loader_options lo = {.folder = o->input != NULL ? NULL : o->data, .input = o->input,
-                         .split = SPLIT_VALIDATION, .seq_len = seq_len,
+    loader_options lo = {.folder = o->input != NULL ? NULL : o->data,
+                         .input = o->input,
+                         .split = SPLIT_VALIDATION,
+                         .seq_len = seq_len,
                          .mode = o->stream || o->input != NULL ? LOADER_STREAM : LOADER_PACKED};
     loader *l = NULL;
     row_sum *sums = NULL;
@@ -199,8 +209,9 @@ status eval_run(bundle *b, const eval_options *o, eval_result *out) {
     status s = loader_open(&l, &lo);
     if (s != STATUS_OK) return s;
     if (loader_vocab_size(l) > b->model.config.vocab_size) {
-        s = FAIL(F_TOKENIZER, text("the data has %d tokens, the model %" PRId64, loader_vocab_size(l),
-                                   b->model.config.vocab_size),
+        s = FAIL(F_TOKENIZER,
+                 text("the data has %d tokens, the model %" PRId64, loader_vocab_size(l),
+                      b->model.config.vocab_size),
                  from, "they were made with different tokenizers",
                  "evaluate on the data the model was trained with");
         goto done;

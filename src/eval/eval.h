@@ -28,9 +28,9 @@ typedef struct eval_options {
     int seq_len;        /* row length; 0 = the model's context, at most 512 */
     int64_t max_tokens; /* validation tokens looked at; 0 = all */
     bool baselines, untrained;
-    bool stream;        /* a raw stream without documents (character-level recipes) */
-    uint64_t seed;      /* of the bootstrap */
-    bool quiet;         /* no progress line */
+    bool stream;   /* a raw stream without documents (character-level recipes) */
+    uint64_t seed; /* of the bootstrap */
+    bool quiet;    /* no progress line */
 } eval_options;
 
 typedef struct eval_result {

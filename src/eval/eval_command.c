@@ -25,8 +25,8 @@ static const option rows[] = {
     {"eval", "data", OPTION_STRING, offsetof(eval_settings, data), "",
      "Dataset whose validation split is used; empty = the data of the run."},
     {"eval", "seq-len", OPTION_COUNT, offsetof(eval_settings, seq_len), "0",
-     "Tokens in a row, so the most context a prediction has; 0 = the model's context, up to 512.", 0,
-     1e6},
+     "Tokens in a row, so the most context a prediction has; 0 = the model's context, up to 512.",
+     0, 1e6},
     {"eval", "limit", OPTION_COUNT, offsetof(eval_settings, limit), "0",
      "Look at so many validation tokens at most; 0 = all.", 0, 1e12},
     {"eval", "baselines", OPTION_BOOL, offsetof(eval_settings, baselines), "true",
@@ -97,8 +97,8 @@ json_t *eval_result_json(const eval_result *r) {
         failed |= json_object_set_new(o, "gzip", json_real(r->gzip));
         failed |= json_object_set_new(o, "xz", json_real(r->xz));
         failed |= json_object_set_new(o, "xz_primed", json_real(r->xz_primed));
-        failed |= json_object_set_new(
-            o, "witten_bell", json_pack("[f,f,f,f,f]", w[0], w[1], w[2], w[3], w[4]));
+        failed |= json_object_set_new(o, "witten_bell",
+                                      json_pack("[f,f,f,f,f]", w[0], w[1], w[2], w[3], w[4]));
     }
     if (failed == 0) return o;
     json_decref(o);
@@ -116,8 +116,9 @@ static status keep_result(const char *run, const eval_result *r, char kept[PATH_
     clock_utc(stamp);
     TRY(path_join(kept, folder, text("results_%s.json", stamp)));
     json_t *o = eval_result_json(r);
-    if (o == NULL) return FAIL(F_NO_MEMORY, "no memory for the result", kept,
-                               "memory ran out while it was made", "run the same command again");
+    if (o == NULL)
+        return FAIL(F_NO_MEMORY, "no memory for the result", kept,
+                    "memory ran out while it was made", "run the same command again");
     status s = json_write(kept, o);
     json_decref(o);
     return s;
@@ -130,7 +131,9 @@ static status eval_command_run(command_context *c) {
     char found[PATH_SIZE], kept[PATH_SIZE];
     TRY(bundle_find(found, run));
     if (s->data[0] == '\0') TRY(data_of_run(run, &data));
-    const char *folder = s->data[0] != '\0' ? s->data : data.path[0] != '\0' ? data.path : data.input;
+    const char *folder = s->data[0] != '\0'     ? s->data
+                         : data.path[0] != '\0' ? data.path
+                                                : data.input;
     bool file = folder == data.input;
     if (c->dry_run) {
         say(c, "would evaluate %s on the validation split of %s\n", found, folder);
@@ -138,8 +141,13 @@ static status eval_command_run(command_context *c) {
     }
     bundle b;
     TRY(bundle_open(&b, run));
-    eval_options o = {.data = file ? NULL : folder, .input = file ? folder : NULL, .seq_len = (int)s->seq_len, .max_tokens = s->limit,
-                      .baselines = s->baselines, .untrained = s->untrained, .stream = s->stream,
+    eval_options o = {.data = file ? NULL : folder,
+                      .input = file ? folder : NULL,
+                      .seq_len = (int)s->seq_len,
+                      .max_tokens = s->limit,
+                      .baselines = s->baselines,
+                      .untrained = s->untrained,
+                      .stream = s->stream,
                       .seed = c->seed};
     eval_result r;
     status result = eval_run(&b, &o, &r);
@@ -152,8 +160,9 @@ static status eval_command_run(command_context *c) {
     TRY(keep_result(run, &r, kept));
     if (kept[0] != '\0') TRY(result_set(c, "file", json_string(kept)));
     if (s->fail_above > 0 && r.bits_per_byte > s->fail_above)
-        return FAIL(F_GATE, text("%.4f bits per byte, %.4f allowed", r.bits_per_byte, s->fail_above),
-                    found, "the model is worse than --fail-above", "train it longer");
+        return FAIL(F_GATE,
+                    text("%.4f bits per byte, %.4f allowed", r.bits_per_byte, s->fail_above), found,
+                    "the model is worse than --fail-above", "train it longer");
     return STATUS_OK;
 }
 
@@ -165,6 +174,9 @@ const command eval_command = {
                 "fathom eval runs/first --data data/other --no-baselines",
     .notes = "Reads: the model folder, DATA/data.json and its shards.\n"
              "Writes: RUN/eval/results_DATE.json, DATA/baselines.json.",
-    .min_arguments = 1, .max_arguments = 1,
-    .options = tables, .run = eval_command_run, .threads = true,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .options = tables,
+    .run = eval_command_run,
+    .threads = true,
 };

@@ -49,13 +49,15 @@ static size_t slot_of(uint64_t key, size_t room) {
 
 static gram *gram_find(const table *t, uint64_t key) {
     size_t i = slot_of(key, t->gram_room);
-    while (t->grams[i].key != 0 && t->grams[i].key != key) i = (i + 1) & (t->gram_room - 1);
+    while (t->grams[i].key != 0 && t->grams[i].key != key)
+        i = (i + 1) & (t->gram_room - 1);
     return &t->grams[i];
 }
 
 static context_entry *context_find(const table *t, uint64_t key) {
     size_t i = slot_of(key, t->context_room);
-    while (t->contexts[i].key != 0 && t->contexts[i].key != key) i = (i + 1) & (t->context_room - 1);
+    while (t->contexts[i].key != 0 && t->contexts[i].key != key)
+        i = (i + 1) & (t->context_room - 1);
     return &t->contexts[i];
 }
 
@@ -87,7 +89,9 @@ static status contexts_grow(table *t) {
     return STATUS_OK;
 }
 
-static uint64_t mask_of(int bytes) { return ((uint64_t)1 << 8 * bytes) - 1; }
+static uint64_t mask_of(int bytes) {
+    return ((uint64_t)1 << 8 * bytes) - 1;
+}
 
 static status table_count(table *t, const uint8_t *text, size_t n) {
     TRY(grams_grow(t));
@@ -144,7 +148,8 @@ static void probabilities(const counting *c, const uint8_t *text, size_t at, dou
         if (at < (size_t)order) continue;
         const table *t = &c->tables[order];
         window = 0;
-        for (size_t i = at - (size_t)order; i <= at; i++) window = window << 8 | text[i];
+        for (size_t i = at - (size_t)order; i <= at; i++)
+            window = window << 8 | text[i];
         const context_entry *h = context_find(t, (window >> 8) + 1);
         if (h->key == 0) continue;
         double n = gram_find(t, window + 1)->count; /* an empty slot counts 0 */
@@ -158,7 +163,8 @@ status baseline_witten_bell(const uint8_t *train, size_t n_train, const uint8_t 
     if (c == NULL) return STATUS_MEMORY;
     c->text = train;
     c->n = n_train;
-    for (int i = 0; i < LENGTHS; i++) c->tables[i].length = i + 1;
+    for (int i = 0; i < LENGTHS; i++)
+        c->tables[i].length = i + 1;
     pool_for(LENGTHS, count_length, c);
     status s = STATUS_OK;
     for (int i = 0; i < LENGTHS && s == STATUS_OK; i++) {
@@ -169,7 +175,8 @@ status baseline_witten_bell(const uint8_t *train, size_t n_train, const uint8_t 
     for (size_t i = 0; i < n && s == STATUS_OK; i++) {
         double p[LENGTHS];
         probabilities(c, text, i, p);
-        for (int k = 0; k < LENGTHS; k++) sum[k] -= log2(p[k]);
+        for (int k = 0; k < LENGTHS; k++)
+            sum[k] -= log2(p[k]);
     }
     for (int k = 1; k < LENGTHS && s == STATUS_OK; k++)
         bits[k - 1] = n > 0 ? sum[k] / (double)n : 0;

@@ -46,7 +46,8 @@ static status newest_checkpoint(char out[PATH_SIZE], const char *run) {
 status bundle_find(char out[PATH_SIZE], const char *path) {
     if (has_model(path)) {
         int n = snprintf(out, PATH_SIZE, "%s", path);
-        return n < PATH_SIZE ? STATUS_OK : path_join(out, path, "."); /* which says that it is too long */
+        return n < PATH_SIZE ? STATUS_OK
+                             : path_join(out, path, "."); /* which says that it is too long */
     }
     TRY(path_join(out, path, "model"));
     if (has_model(out)) return STATUS_OK;
@@ -54,7 +55,8 @@ status bundle_find(char out[PATH_SIZE], const char *path) {
     if (out[0] != '\0') return STATUS_OK;
     if (!path_exists(path))
         return FAIL(F_MISSING, text("there is no model at %s", path), path,
-                    "the folder does not exist", "train one with `fathom start`, or check the path");
+                    "the folder does not exist",
+                    "train one with `fathom start`, or check the path");
     return FAIL(F_MISSING, text("no model in %s", path), path,
                 "neither config.json, nor model/config.json, nor a finished checkpoints/step-N",
                 "wait for the first checkpoint, or name a model folder");
@@ -63,8 +65,9 @@ status bundle_find(char out[PATH_SIZE], const char *path) {
 static status tokenizer_fits(const bundle *b, const char *path) {
     int64_t has = tokenizer_vocab_size(b->tokenizer), room = b->model.config.vocab_size;
     if (has <= room) return STATUS_OK;
-    return FAIL(F_TOKENIZER, text("tokenizer has %" PRId64 " tokens, the model %" PRId64, has, room),
-                path, "they do not belong to each other: ids would be out of range",
+    return FAIL(F_TOKENIZER,
+                text("tokenizer has %" PRId64 " tokens, the model %" PRId64, has, room), path,
+                "they do not belong to each other: ids would be out of range",
                 "use the tokenizer.json that was saved with the model");
 }
 

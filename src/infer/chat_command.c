@@ -83,12 +83,15 @@ static bool on_text(void *context, const char *bytes, size_t n) {
 }
 
 static generate_options options_of(const chat_settings *s, uint64_t seed) {
-    return (generate_options){
-        .max_tokens = s->max_tokens,
-        .bos = true,
-        .sampler = {.temperature = s->temperature, .top_k = s->top_k, .top_p = s->top_p,
-                    .min_p = s->min_p, .repetition_penalty = s->repetition_penalty,
-                    .repetition_window = s->repetition_window, .seed = seed}};
+    return (generate_options){.max_tokens = s->max_tokens,
+                              .bos = true,
+                              .sampler = {.temperature = s->temperature,
+                                          .top_k = s->top_k,
+                                          .top_p = s->top_p,
+                                          .min_p = s->min_p,
+                                          .repetition_penalty = s->repetition_penalty,
+                                          .repetition_window = s->repetition_window,
+                                          .seed = seed}};
 }
 
 static const char *stop_word(stop_reason r) {
@@ -115,7 +118,8 @@ static status complete(command_context *c, session *s, const bundle *b, const ch
     TRY(a->state);
     say(c, "\n");
     if (set->stats && !c->json)
-        fprintf(stderr, "[%" PRId64 " + %" PRId64 " tokens, first after %.0f ms, %.1f tokens/s, %s]\n",
+        fprintf(stderr,
+                "[%" PRId64 " + %" PRId64 " tokens, first after %.0f ms, %.1f tokens/s, %s]\n",
                 r->n_prompt, r->n_generated, r->prompt_seconds * 1000,
                 r->generate_seconds > 0 ? (double)r->n_generated / r->generate_seconds : 0,
                 stop_word(r->stop));
@@ -129,12 +133,12 @@ static status one_answer(command_context *c, session *s, const bundle *b, const 
     if (result == STATUS_OK && c->json) {
         result = result_set(c, "text", json_stringn(a.text != NULL ? a.text : "", a.n));
         if (result == STATUS_OK)
-            result = result_set(
-                c, "usage",
-                json_pack("{s:I, s:I, s:f, s:f, s:s}", "prompt_tokens", (json_int_t)r.n_prompt,
-                          "generated_tokens", (json_int_t)r.n_generated, "prompt_seconds",
-                          r.prompt_seconds, "generate_seconds", r.generate_seconds, "stop",
-                          stop_word(r.stop)));
+            result = result_set(c, "usage",
+                                json_pack("{s:I, s:I, s:f, s:f, s:s}", "prompt_tokens",
+                                          (json_int_t)r.n_prompt, "generated_tokens",
+                                          (json_int_t)r.n_generated, "prompt_seconds",
+                                          r.prompt_seconds, "generate_seconds", r.generate_seconds,
+                                          "stop", stop_word(r.stop)));
     }
     mem_free(a.text);
     return result;
@@ -152,7 +156,8 @@ static status read_lines(command_context *c, session *s, const bundle *b) {
         if (terminal) fprintf(stderr, "> ");
         ssize_t n = getline(&line, &room, stdin);
         if (n < 0) break;
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            n--;
         if (n == 0 && terminal) break;
         if (n == 0) continue;
         if (!set->keep) session_cut(s, 0);
@@ -204,8 +209,12 @@ const command chat_command = {
     .usage = "MODEL",
     .examples = "fathom chat runs/first\nfathom chat runs/first -p \"The mount command\"\n"
                 "fathom chat runs/first --temperature 0 --max-tokens 40 < prompts.txt",
-    .notes = "A base model completes text in the style of what it was trained on; it does not answer.\n"
-             "The same seed, text and settings give the same continuation.",
-    .min_arguments = 1, .max_arguments = 1,
-    .options = tables, .run = chat_run, .threads = true,
+    .notes =
+        "A base model completes text in the style of what it was trained on; it does not answer.\n"
+        "The same seed, text and settings give the same continuation.",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .options = tables,
+    .run = chat_run,
+    .threads = true,
 };

@@ -15,9 +15,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define PAGE          KEY_PAGE
-#define STEP_RESERVE  ((size_t)32 << 30) /* address space for the arena of a forward */
-#define PROMPT_CHUNK  256
+#define PAGE         KEY_PAGE
+#define STEP_RESERVE ((size_t)32 << 30) /* address space for the arena of a forward */
+#define PROMPT_CHUNK 256
 
 static size_t page_layer_bytes(kv_shape shape, size_t element) {
     int64_t row = shape.k + shape.shared + shape.v;
@@ -73,7 +73,9 @@ void engine_free(engine *e) {
     mem_free(e);
 }
 
-int64_t engine_free_pages(const engine *e) { return (int64_t)e->n_free * PAGE; }
+int64_t engine_free_pages(const engine *e) {
+    return (int64_t)e->n_free * PAGE;
+}
 
 status session_new(session **out, engine *e) {
     *out = NULL;
@@ -91,7 +93,8 @@ status session_new(session **out, engine *e) {
 
 static void give_back(session *s, int keep) {
     engine *e = s->engine;
-    while (s->n_groups > keep) e->free_groups[e->n_free++] = s->groups[--s->n_groups];
+    while (s->n_groups > keep)
+        e->free_groups[e->n_free++] = s->groups[--s->n_groups];
 }
 
 void session_free(session *s) {
@@ -108,9 +111,15 @@ void session_free(session *s) {
     mem_free(s);
 }
 
-int64_t session_length(const session *s) { return s->n; }
-const int32_t *session_ids(const session *s) { return s->ids; }
-kv_layer_pages session_pages(const session *s, int layer) { return s->layers[layer]; }
+int64_t session_length(const session *s) {
+    return s->n;
+}
+const int32_t *session_ids(const session *s) {
+    return s->ids;
+}
+kv_layer_pages session_pages(const session *s, int layer) {
+    return s->layers[layer];
+}
 
 void session_cut(session *s, int64_t n) {
     if (n < 0 || n >= s->n) return;
@@ -178,11 +187,13 @@ static status session_extend(session *s, int64_t more) {
     int groups = (int)((n + PAGE - 1) / PAGE);
     int missing = groups - s->n_groups;
     if (missing > e->n_free)
-        return FAIL(F_CONTEXT_FULL, text("no pages left for %" PRId64 " more tokens", more),
-                    text("engine with %d pages of %d tokens, %d free", e->n_groups, PAGE, e->n_free),
-                    "other sessions hold them", "end a session or give the engine more positions");
+        return FAIL(
+            F_CONTEXT_FULL, text("no pages left for %" PRId64 " more tokens", more),
+            text("engine with %d pages of %d tokens, %d free", e->n_groups, PAGE, e->n_free),
+            "other sessions hold them", "end a session or give the engine more positions");
     TRY(session_reserve(s, groups, n));
-    while (s->n_groups < groups) take_group(s);
+    while (s->n_groups < groups)
+        take_group(s);
     return STATUS_OK;
 }
 
@@ -229,7 +240,8 @@ static void logits_copy(const engine *e, const var *logits, int n, float *out) {
         return;
     }
     const double *from = logits->value.data;
-    for (int64_t i = 0; i < count; i++) out[i] = (float)from[i];
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (float)from[i];
 }
 
 static status step_forward(engine *e, const session_feed *feeds, int n, numerics_role role,
@@ -238,10 +250,16 @@ static status step_forward(engine *e, const session_feed *feeds, int n, numerics
     TRY(step_fill(e, feeds, n, total, &a));
     kv_cache_view cache = {.pages = a.pages, .n_keys = a.n_keys};
     model_batch batch = {
-        .layout = {.n = total, .n_sequences = n, .start = a.start, .position = a.position,
+        .layout = {.n = total,
+                   .n_sequences = n,
+                   .start = a.start,
+                   .position = a.position,
                    .first = a.first},
-        .ids = a.ids, .role = role, .cache = &cache,
-        .logit_rows = a.last_row, .n_logit_rows = logits != NULL ? n : 0,
+        .ids = a.ids,
+        .role = role,
+        .cache = &cache,
+        .logit_rows = a.last_row,
+        .n_logit_rows = logits != NULL ? n : 0,
     };
     tape t;
     TRY(tape_init(&t, &e->memory, &e->model->params, (tape_options){0}));

@@ -48,7 +48,7 @@ int64_t engine_bytes(const model *m, int64_t positions, int64_t chunk);
 int64_t engine_free_pages(const engine *e); /* in positions, per layer */
 
 status session_new(session **out, engine *e) MUST_CHECK;
-void session_free(session *s); /* gives its pages back; accepts NULL */
+void session_free(session *s);            /* gives its pages back; accepts NULL */
 int64_t session_length(const session *s); /* tokens fed */
 const int32_t *session_ids(const session *s);
 /* Forgets everything after the first n tokens. */
@@ -75,8 +75,9 @@ typedef struct sampler_options {
     int top_k;          /* 0 = off */
     double top_p;       /* 1 = off */
     double min_p;       /* 0 = off: keep p >= min_p * max p */
-    double repetition_penalty; /* 1 = off; divides positive, multiplies negative logits of ids seen */
-    int repetition_window;     /* last n ids looked at; 0 = all */
+    double
+        repetition_penalty; /* 1 = off; divides positive, multiplies negative logits of ids seen */
+    int repetition_window;  /* last n ids looked at; 0 = all */
     uint64_t seed;
 } sampler_options;
 sampler_options sampler_defaults(void); /* temperature 0.8, top-k 0, top-p 0.95, min-p 0 */

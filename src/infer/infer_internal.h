@@ -10,10 +10,10 @@ struct engine {
     char *pages;       /* n_groups * group_bytes */
     size_t pages_size; /* of the arena behind them */
     arena page_memory;
-    size_t element;    /* bytes of a real */
+    size_t element; /* bytes of a real */
     kv_shape shape;
     size_t layer_bytes, group_bytes; /* a group: page p of every layer of one session */
-    int *free_groups;  /* stack */
+    int *free_groups;                /* stack */
     int n_free, n_groups;
 };
 

@@ -17,7 +17,8 @@
 #include <string.h>
 
 sampler_options sampler_defaults(void) {
-    return (sampler_options){.temperature = 0.8, .top_p = 0.95, .repetition_penalty = 1.0, .seed = 1};
+    return (sampler_options){
+        .temperature = 0.8, .top_p = 0.95, .repetition_penalty = 1.0, .seed = 1};
 }
 
 static status refuse(const char *what, const char *allowed) {
@@ -71,7 +72,8 @@ static status penalise(const sampler_options *o, float *logits, int64_t vocab,
     if (o->repetition_penalty == 1.0 || n == 0) return STATUS_OK;
     uint8_t *seen = arena_zalloc(scratch, (size_t)vocab);
     if (seen == NULL) return STATUS_MEMORY;
-    int64_t from = o->repetition_window > 0 && n > o->repetition_window ? n - o->repetition_window : 0;
+    int64_t from =
+        o->repetition_window > 0 && n > o->repetition_window ? n - o->repetition_window : 0;
     for (int64_t i = from; i < n; i++) {
         int32_t id = history[i];
         if (id < 0 || id >= vocab || seen[id]) continue;
@@ -103,7 +105,8 @@ static int32_t draw(const candidate *list, int64_t n, double total, double u) {
  * to `kept`. Returns how many; *total is their mass. */
 static int64_t shorten(const sampler_options *o, candidate *heap, int64_t n, double mass,
                        candidate *kept, double *total) {
-    for (int64_t i = n / 2; i-- > 0;) sift_down(heap, n, i);
+    for (int64_t i = n / 2; i-- > 0;)
+        sift_down(heap, n, i);
     int64_t limit = o->top_k > 0 && o->top_k < n ? o->top_k : n;
     int64_t count = 0;
     *total = 0;

@@ -19,11 +19,13 @@
 #define REAL_BITS 32
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
+
 #include "kernels/products.inc"
 static const row_kernels rows_f32 = ROW_KERNELS;
 #define REAL_BITS 64
 #include "kernels/real.inc"
 #include "kernels/rows.inc"
+
 #include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"

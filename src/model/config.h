@@ -15,20 +15,21 @@ typedef enum model_family { MODEL_LLAMA, MODEL_DEEPSEEK_V3 } model_family;
 
 typedef struct model_config {
     model_family family;
-    int64_t vocab_size, d_model, n_layer, d_ff;   /* hidden_size, num_hidden_layers, intermediate_size */
-    int n_head, n_kv_head, head_dim;              /* head_dim: dense family */
-    int64_t max_position;                         /* max_position_embeddings: context length */
+    int64_t vocab_size, d_model, n_layer,
+        d_ff;                        /* hidden_size, num_hidden_layers, intermediate_size */
+    int n_head, n_kv_head, head_dim; /* head_dim: dense family */
+    int64_t max_position;            /* max_position_embeddings: context length */
     double rms_norm_eps, rope_theta, init_std;
-    bool tied;                                    /* tie_word_embeddings */
+    bool tied; /* tie_word_embeddings */
     /* deepseek */
     int q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;
     int n_expert, n_shared_expert, n_expert_used; /* n_routed_experts, ..., num_experts_per_tok */
     int64_t d_expert;                             /* moe_intermediate_size */
     int first_k_dense, n_group, topk_group;
-    bool norm_topk_prob, sigmoid;                 /* scoring_func */
-    double routed_scaling_factor, balance_alpha;  /* aux_loss_alpha */
-    int n_mtp;                                    /* num_nextn_predict_layers, 0 or 1 */
-    int bos_id, eos_id;                           /* -1 = none */
+    bool norm_topk_prob, sigmoid;                /* scoring_func */
+    double routed_scaling_factor, balance_alpha; /* aux_loss_alpha */
+    int n_mtp;                                   /* num_nextn_predict_layers, 0 or 1 */
+    int bos_id, eos_id;                          /* -1 = none */
 } model_config;
 
 /* Every relation between the numbers; the message names the first that does not hold. */

@@ -25,7 +25,7 @@ typedef struct model_layer { /* NULL where the family has none */
     param *expert_gate_up, *expert_down; /* [E, 2fe, d], [E, d, fe] */
     param *shared_gate_up, *shared_down; /* shared experts as one MLP of width S fe */
     int choice;                          /* slot of routing choices, -1 if dense */
-    int64_t *counts;                     /* [E] tokens routed while recording, since model_counts_clear */
+    int64_t *counts; /* [E] tokens routed while recording, since model_counts_clear */
 } model_layer;
 
 typedef struct model {

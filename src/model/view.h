@@ -32,22 +32,22 @@ typedef struct model_batch {
     const int32_t *target;     /* [n] next token, -1 masked */
     const int32_t *next_id;    /* [n] token t+1, input of MTP; any valid id where unused */
     const int32_t *target_mtp; /* [n] token t+2, -1 masked */
-    double loss_scale;         /* gradient of the summed main loss: 1 / counted tokens of the batch */
-    double mtp_scale;          /* lambda / counted MTP tokens */
-    double balance_scale;      /* 1 / sequences of the whole batch and layer-independent */
+    double loss_scale;    /* gradient of the summed main loss: 1 / counted tokens of the batch */
+    double mtp_scale;     /* lambda / counted MTP tokens */
+    double balance_scale; /* 1 / sequences of the whole batch and layer-independent */
     /* logits; rows of the batch whose logits are wanted */
     const int32_t *logit_rows;
     int64_t n_logit_rows;
-    bool mtp_logits; /* also those of the MTP head, for the same rows (tests) */
-    bool checkpointing; /* recompute blocks in backward */
+    bool mtp_logits;      /* also those of the MTP head, for the same rows (tests) */
+    bool checkpointing;   /* recompute blocks in backward */
     choice_slot *choices; /* lent routing choices (model_n_choices slots), or NULL */
 } model_batch;
 
 typedef struct model_result {
     double loss_sum, mtp_sum, balance_loss; /* nats summed over counted targets; balance unscaled */
     int64_t counted, mtp_counted;
-    double *each;      /* in: NULL or room for [n] nats per token (main loss) */
-    var *logits;       /* [n_logit_rows, vocab_size] */
+    double *each; /* in: NULL or room for [n] nats per token (main loss) */
+    var *logits;  /* [n_logit_rows, vocab_size] */
     var *mtp_logits;
 } model_result;
 

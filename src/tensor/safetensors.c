@@ -100,18 +100,19 @@ static status bad_entry(const parser *p, const char *name, size_t at, const char
 }
 
 static status bad_offsets(const parser *p, const claim *c, const char *why) {
-    return FAIL(F_SAFETENSORS_OFFSETS,
-                text("%s: tensor \"%.*s\" has impossible offsets", p->file, NAME_SHOWN,
-                     c->entry.name),
-                text("byte %zu: data_offsets [%" PRId64 ", %" PRId64 "]", c->at, c->begin, c->end),
-                why, "fetch the file again, or write it again with the program it came from");
+    return FAIL(
+        F_SAFETENSORS_OFFSETS,
+        text("%s: tensor \"%.*s\" has impossible offsets", p->file, NAME_SHOWN, c->entry.name),
+        text("byte %zu: data_offsets [%" PRId64 ", %" PRId64 "]", c->at, c->begin, c->end), why,
+        "fetch the file again, or write it again with the program it came from");
 }
 
 /* ---- the header, before JSON ---- */
 
 static status check_length(parser *p) {
     if (p->n < 8)
-        return FAIL(F_SAFETENSORS_TRUNCATED, text("%s is too short for a safetensors file", p->file),
+        return FAIL(F_SAFETENSORS_TRUNCATED,
+                    text("%s is too short for a safetensors file", p->file),
                     text("byte %zu, the end", p->n), "the first 8 bytes give the header's length",
                     "fetch or copy the file again");
     uint64_t header;
@@ -201,10 +202,9 @@ static status check_metadata(parser *p, json_t *object, size_t at) {
         return bad_header(p, "__metadata__ is no object", at, "it maps names to strings");
     const char *key;
     json_t *value;
-    json_object_foreach(object, key, value)
-        if (!json_is_string(value))
-            return bad_header(p, text("__metadata__ \"%.*s\" is no string", NAME_SHOWN, key), at,
-                              "only strings are allowed as values");
+    json_object_foreach(object, key, value) if (!json_is_string(value)) return bad_header(
+        p, text("__metadata__ \"%.*s\" is no string", NAME_SHOWN, key), at,
+        "only strings are allowed as values");
     return STATUS_OK;
 }
 
@@ -296,8 +296,9 @@ static status check_claim(const parser *p, const claim *c, int64_t expected) {
     if (bits % 8 != 0)
         return bad_offsets(p, c, text("%" PRId64 " bits are no whole number of bytes", bits));
     if (c->end - c->begin != bits / 8)
-        return bad_offsets(p, c, text("shape and type need %" PRId64 " bytes, not %" PRId64,
-                                      bits / 8, c->end - c->begin));
+        return bad_offsets(p, c,
+                           text("shape and type need %" PRId64 " bytes, not %" PRId64, bits / 8,
+                                c->end - c->begin));
     return STATUS_OK;
 }
 
@@ -352,7 +353,8 @@ static status add_part(safetensors *f, int i, const void *bytes, size_t n) {
         goto done;
     }
     f->entries = more;
-    for (int c = 0; c < p.n_claims; c++) f->entries[f->n_entries++] = p.claims[c].entry;
+    for (int c = 0; c < p.n_claims; c++)
+        f->entries[f->n_entries++] = p.claims[c].entry;
     f->parts[i].strings = p.strings;
     p.strings = NULL;
     if (i == 0) f->metadata = json_incref(json_object_get(p.root, "__metadata__"));
@@ -463,7 +465,8 @@ static status index_files(const char *path, json_t *map, const char ***out, int 
     json_t *file;
     json_object_foreach(map, name, file) {
         if (!json_is_string(file))
-            return bad_index(path, text("the file of tensor \"%.*s\" is no string", NAME_SHOWN, name),
+            return bad_index(path,
+                             text("the file of tensor \"%.*s\" is no string", NAME_SHOWN, name),
                              "weight_map maps names of tensors to names of files");
         if (!stays_inside(json_string_value(file)))
             return bad_index(path,
@@ -563,7 +566,8 @@ void safetensors_close(safetensors *f) {
         mem_free(f->parts[i].name);
         mem_free(f->parts[i].strings);
     }
-    for (int i = 0; f->copies != NULL && i < f->n_entries; i++) mem_free(f->copies[i]);
+    for (int i = 0; f->copies != NULL && i < f->n_entries; i++)
+        mem_free(f->copies[i]);
     mem_free(f->copies);
     json_decref(f->metadata);
     mem_free(f->parts);
@@ -573,8 +577,12 @@ void safetensors_close(safetensors *f) {
 
 /* ---- asking ---- */
 
-int safetensors_count(const safetensors *f) { return f->n_entries; }
-const safetensors_entry *safetensors_at(const safetensors *f, int i) { return &f->entries[i]; }
+int safetensors_count(const safetensors *f) {
+    return f->n_entries;
+}
+const safetensors_entry *safetensors_at(const safetensors *f, int i) {
+    return &f->entries[i];
+}
 
 const safetensors_entry *safetensors_lookup(const safetensors *f, const char *name) {
     if (f->n_entries == 0) return NULL;
@@ -589,7 +597,8 @@ static const char *nearest(const safetensors *f, const char *name) {
     for (int i = 0; i < f->n_entries; i++) {
         const char *other = f->entries[i].name;
         size_t m = strlen(other), front = 0, back = 0;
-        while (front < n && name[front] == other[front]) front++;
+        while (front < n && name[front] == other[front])
+            front++;
         while (front + back < n && front + back < m && name[n - 1 - back] == other[m - 1 - back])
             back++;
         if (best != NULL && front + back <= best_shared) continue;

@@ -20,8 +20,8 @@
 
 /* Place of each type in the file, ascending: the reverse of the reference's enumeration. */
 static const int place[DTYPE_COUNT] = {
-    [DTYPE_U64] = 0,  [DTYPE_I64] = 1,  [DTYPE_F64] = 2,      [DTYPE_F32] = 3,      [DTYPE_U32] = 4,
-    [DTYPE_I32] = 5,  [DTYPE_BF16] = 6, [DTYPE_F16] = 7,      [DTYPE_U16] = 8,      [DTYPE_I16] = 9,
+    [DTYPE_U64] = 0,      [DTYPE_I64] = 1,      [DTYPE_F64] = 2, [DTYPE_F32] = 3, [DTYPE_U32] = 4,
+    [DTYPE_I32] = 5,      [DTYPE_BF16] = 6,     [DTYPE_F16] = 7, [DTYPE_U16] = 8, [DTYPE_I16] = 9,
     [DTYPE_F8_E4M3] = 10, [DTYPE_F8_E5M2] = 11, [DTYPE_I8] = 12, [DTYPE_U8] = 13, [DTYPE_BOOL] = 14,
 };
 
@@ -78,8 +78,8 @@ static status describe(json_t *root, const safetensors_item *item, int64_t *offs
 }
 
 /* The header with its padding; mem_free it. */
-static status make_header(const safetensors_item *const *order, int n, const safetensors_note *notes,
-                          int n_notes, char **out, size_t *length) {
+static status make_header(const safetensors_item *const *order, int n,
+                          const safetensors_note *notes, int n_notes, char **out, size_t *length) {
     status s = STATUS_OK;
     *out = NULL;
     char *line = NULL;
@@ -93,7 +93,8 @@ static status make_header(const safetensors_item *const *order, int n, const saf
         goto done;
     }
     int64_t offset = 0;
-    for (int i = 0; i < n; i++) TRY_GOTO(s, describe(root, order[i], &offset));
+    for (int i = 0; i < n; i++)
+        TRY_GOTO(s, describe(root, order[i], &offset));
     line = json_line(root);
     size_t used = line != NULL ? strlen(line) : 0, padded = size_round_up(used, 8);
     char *header = line != NULL ? mem_alloc(padded + 1) : NULL;
@@ -134,7 +135,8 @@ status safetensors_write(const char *path, const safetensors_item *items, int n,
     size_t length = 0;
     const safetensors_item **order = mem_zalloc((size_t)n + 1, sizeof *order);
     if (order == NULL) return STATUS_MEMORY;
-    for (int i = 0; i < n; i++) order[i] = &items[i];
+    for (int i = 0; i < n; i++)
+        order[i] = &items[i];
     qsort(order, (size_t)n, sizeof *order, by_place);
     status s;
     TRY_GOTO(s, check_items(path, order, n));

@@ -18,18 +18,19 @@ static const struct {
     const char *name;
     uint8_t size;
 } facts[DTYPE_COUNT] = {
-    [DTYPE_F32] = {"F32", 4},         [DTYPE_F64] = {"F64", 8},
-    [DTYPE_BF16] = {"BF16", 2},       [DTYPE_F16] = {"F16", 2},
-    [DTYPE_I8] = {"I8", 1},           [DTYPE_U8] = {"U8", 1},
-    [DTYPE_I16] = {"I16", 2},         [DTYPE_U16] = {"U16", 2},
-    [DTYPE_I32] = {"I32", 4},         [DTYPE_U32] = {"U32", 4},
-    [DTYPE_I64] = {"I64", 8},         [DTYPE_U64] = {"U64", 8},
-    [DTYPE_BOOL] = {"BOOL", 1},       [DTYPE_F8_E4M3] = {"F8_E4M3", 1},
-    [DTYPE_F8_E5M2] = {"F8_E5M2", 1},
+    [DTYPE_F32] = {"F32", 4},   [DTYPE_F64] = {"F64", 8},         [DTYPE_BF16] = {"BF16", 2},
+    [DTYPE_F16] = {"F16", 2},   [DTYPE_I8] = {"I8", 1},           [DTYPE_U8] = {"U8", 1},
+    [DTYPE_I16] = {"I16", 2},   [DTYPE_U16] = {"U16", 2},         [DTYPE_I32] = {"I32", 4},
+    [DTYPE_U32] = {"U32", 4},   [DTYPE_I64] = {"I64", 8},         [DTYPE_U64] = {"U64", 8},
+    [DTYPE_BOOL] = {"BOOL", 1}, [DTYPE_F8_E4M3] = {"F8_E4M3", 1}, [DTYPE_F8_E5M2] = {"F8_E5M2", 1},
 };
 
-size_t dtype_size(dtype t) { return (unsigned)t < DTYPE_COUNT ? facts[t].size : 0; }
-const char *dtype_name(dtype t) { return (unsigned)t < DTYPE_COUNT ? facts[t].name : "unknown"; }
+size_t dtype_size(dtype t) {
+    return (unsigned)t < DTYPE_COUNT ? facts[t].size : 0;
+}
+const char *dtype_name(dtype t) {
+    return (unsigned)t < DTYPE_COUNT ? facts[t].name : "unknown";
+}
 
 bool dtype_find(const char *name, dtype *out) {
     for (int t = 0; t < DTYPE_COUNT; t++) {
@@ -48,7 +49,9 @@ static tensor contiguous(void *data, dtype t, int rank, int64_t d0, int64_t d1, 
                     .stride = {d1 * d2, d2, 1, 1}};
 }
 
-tensor tensor_1d(void *data, dtype t, int64_t d0) { return contiguous(data, t, 1, d0, 1, 1); }
+tensor tensor_1d(void *data, dtype t, int64_t d0) {
+    return contiguous(data, t, 1, d0, 1, 1);
+}
 tensor tensor_2d(void *data, dtype t, int64_t d0, int64_t d1) {
     return contiguous(data, t, 2, d0, d1, 1);
 }
@@ -58,11 +61,14 @@ tensor tensor_3d(void *data, dtype t, int64_t d0, int64_t d1, int64_t d2) {
 
 int64_t tensor_count(const tensor *t) {
     int64_t n = 1;
-    for (int i = 0; i < t->rank; i++) n *= t->dim[i];
+    for (int i = 0; i < t->rank; i++)
+        n *= t->dim[i];
     return n;
 }
 
-size_t tensor_bytes(const tensor *t) { return (size_t)tensor_count(t) * dtype_size(t->dtype); }
+size_t tensor_bytes(const tensor *t) {
+    return (size_t)tensor_count(t) * dtype_size(t->dtype);
+}
 
 bool tensor_contiguous(const tensor *t) {
     int64_t expected = 1;

@@ -11,13 +11,26 @@
 #include <stdint.h>
 
 typedef enum dtype {
-    DTYPE_F32, DTYPE_F64, DTYPE_BF16, DTYPE_F16, DTYPE_I8, DTYPE_U8, DTYPE_I16, DTYPE_U16,
-    DTYPE_I32, DTYPE_U32, DTYPE_I64, DTYPE_U64, DTYPE_BOOL, DTYPE_F8_E4M3, DTYPE_F8_E5M2,
+    DTYPE_F32,
+    DTYPE_F64,
+    DTYPE_BF16,
+    DTYPE_F16,
+    DTYPE_I8,
+    DTYPE_U8,
+    DTYPE_I16,
+    DTYPE_U16,
+    DTYPE_I32,
+    DTYPE_U32,
+    DTYPE_I64,
+    DTYPE_U64,
+    DTYPE_BOOL,
+    DTYPE_F8_E4M3,
+    DTYPE_F8_E5M2,
     DTYPE_COUNT
 } dtype;
-size_t dtype_size(dtype t);                       /* bytes per element */
-const char *dtype_name(dtype t);                  /* as in safetensors: "F32", "BF16", ... */
-bool dtype_find(const char *name, dtype *out);    /* by that name */
+size_t dtype_size(dtype t);                    /* bytes per element */
+const char *dtype_name(dtype t);               /* as in safetensors: "F32", "BF16", ... */
+bool dtype_find(const char *name, dtype *out); /* by that name */
 
 #define TENSOR_MAX_RANK 4
 typedef struct tensor {
@@ -42,11 +55,17 @@ const char *tensor_shape_text(const tensor *t);
 
 /* bf16 <-> f32, round to nearest even, NaN stays NaN. */
 static inline float bf16_to_f32(uint16_t b) {
-    union { uint32_t u; float f; } v = {(uint32_t)b << 16};
+    union {
+        uint32_t u;
+        float f;
+    } v = {(uint32_t)b << 16};
     return v.f;
 }
 static inline uint16_t f32_to_bf16(float f) {
-    union { float f; uint32_t u; } v = {f};
+    union {
+        float f;
+        uint32_t u;
+    } v = {f};
     if ((v.u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)(v.u >> 16 | 0x40u);
     return (uint16_t)((v.u + 0x7FFFu + (v.u >> 16 & 1u)) >> 16);
 }

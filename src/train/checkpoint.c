@@ -35,13 +35,14 @@ typedef struct state_field {
     field_type type;
     size_t offset;
 } state_field;
-#define FIELD(type, name) {#name, FIELD_##type, offsetof(train_state, name)}
+#define FIELD(type, name)                                                                          \
+    { #name, FIELD_##type, offsetof(train_state, name) }
 static const state_field state_fields[] = {
-    FIELD(INT, step),          FIELD(INT, tokens),        FIELD(REAL, seconds),
-    FIELD(REAL, first_loss),   FIELD(REAL, train_loss),   FIELD(REAL, val_loss),
-    FIELD(REAL, val_bpb),      FIELD(INT, val_step),      FIELD(REAL, best_val_loss),
-    FIELD(INT, best_step),     FIELD(INT, skipped),       FIELD(INT, skipped_in_row),
-    FIELD(INT, adam_steps),    FIELD(INT, saves),         FIELD(HASH, data_fingerprint),
+    FIELD(INT, step),        FIELD(INT, tokens),      FIELD(REAL, seconds),
+    FIELD(REAL, first_loss), FIELD(REAL, train_loss), FIELD(REAL, val_loss),
+    FIELD(REAL, val_bpb),    FIELD(INT, val_step),    FIELD(REAL, best_val_loss),
+    FIELD(INT, best_step),   FIELD(INT, skipped),     FIELD(INT, skipped_in_row),
+    FIELD(INT, adam_steps),  FIELD(INT, saves),       FIELD(HASH, data_fingerprint),
 };
 #define N_FIELDS (sizeof state_fields / sizeof *state_fields)
 
@@ -98,8 +99,10 @@ static status read_state(const char *path, train_state *state) {
                  "this program reads format 1", "use the program version that wrote it");
     for (size_t i = 0; s == STATUS_OK && i < N_FIELDS; i++)
         s = field_from_json(&state_fields[i], object, path, state);
-    if (s == STATUS_OK && (state->step < 0 || state->adam_steps < 0 || state->adam_steps > state->step))
-        s = FAIL(F_CHECKPOINT, text("step %" PRId64 ", %" PRId64 " updates", state->step, state->adam_steps),
+    if (s == STATUS_OK &&
+        (state->step < 0 || state->adam_steps < 0 || state->adam_steps > state->step))
+        s = FAIL(F_CHECKPOINT,
+                 text("step %" PRId64 ", %" PRId64 " updates", state->step, state->adam_steps),
                  path, "a run makes at most one update per step", "remove this checkpoint folder");
     json_decref(object);
     return s;
@@ -110,7 +113,8 @@ static status read_state(const char *path, train_state *state) {
 static tensor moment_view(const param *p, const float *all) {
     tensor t = tensor_1d((void *)(uintptr_t)(all + p->offset), DTYPE_F32, p->count);
     t.rank = p->rank;
-    for (int d = 0; d < p->rank; d++) t.dim[d] = p->dim[d];
+    for (int d = 0; d < p->rank; d++)
+        t.dim[d] = p->dim[d];
     int64_t stride = 1;
     for (int d = p->rank - 1; d >= 0; d--) {
         t.stride[d] = stride;
@@ -152,10 +156,11 @@ static status read_moment(safetensors *file, const char *path, char which, const
     TRY(safetensors_find(file, name, &t));
     tensor want = moment_view(p, all);
     bool same = t.dtype == DTYPE_F32 && t.rank == want.rank;
-    for (int d = 0; same && d < t.rank; d++) same = t.dim[d] == want.dim[d];
+    for (int d = 0; same && d < t.rank; d++)
+        same = t.dim[d] == want.dim[d];
     if (!same)
-        return FAIL(F_SHAPE, text("%s is %s %s", name, dtype_name(t.dtype), tensor_shape_text(&t)), path,
-                    text("the model needs F32 %s", tensor_shape_text(&want)),
+        return FAIL(F_SHAPE, text("%s is %s %s", name, dtype_name(t.dtype), tensor_shape_text(&t)),
+                    path, text("the model needs F32 %s", tensor_shape_text(&want)),
                     "the optimiser state belongs to another model: start again with --resume no");
     memcpy(all + p->offset, t.data, tensor_bytes(&t));
     return STATUS_OK;
@@ -216,8 +221,10 @@ static status fill_folder(const char *folder, const checkpoint_content *c) {
 /* Gives `filled` the name `path`; what had it is removed afterwards. */
 static status install_folder(const char *filled, const char *path) {
     if (!path_exists(path)) return file_rename(filled, path);
-    if (renameat2(AT_FDCWD, filled, AT_FDCWD, path, RENAME_EXCHANGE) == 0) return folder_remove(filled);
-    if (errno != EINVAL && errno != ENOSYS) return error_errno(errno, text("replace %s", path), path);
+    if (renameat2(AT_FDCWD, filled, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+        return folder_remove(filled);
+    if (errno != EINVAL && errno != ENOSYS)
+        return error_errno(errno, text("replace %s", path), path);
     TRY(folder_remove(path)); /* a file system without exchange */
     return file_rename(filled, path);
 }
@@ -227,7 +234,8 @@ status checkpoint_write(const char *path, const checkpoint_content *content) {
     int n = snprintf(filling, sizeof filling, "%s.tmp", path);
     if (n < 0 || n >= (int)sizeof filling)
         return FAIL(F_BAD_VALUE, "the path of a checkpoint is too long", path,
-                    text("paths have at most %d bytes", PATH_SIZE - 1), "use a shorter --run folder");
+                    text("paths have at most %d bytes", PATH_SIZE - 1),
+                    "use a shorter --run folder");
     status s = fill_folder(filling, content);
     if (s == STATUS_OK) s = install_folder(filling, path);
     if (s == STATUS_OK) return s;
@@ -261,8 +269,8 @@ static status check_config(const char *folder, const model_config *mine) {
             if (!json_equal(value, json_object_get(again, key))) break;
         }
         if (key != NULL)
-            s = FAIL(F_CANNOT_RESUME, text("the model's %s differs from the checkpoint's", key), path,
-                     "weights of another shape cannot be continued",
+            s = FAIL(F_CANNOT_RESUME, text("the model's %s differs from the checkpoint's", key),
+                     path, "weights of another shape cannot be continued",
                      "begin again with --resume no, or use the settings of the run's config.ini");
     }
     json_decref(found);

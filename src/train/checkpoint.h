@@ -25,25 +25,25 @@
 
 /* Everything a run carries from step to step besides weights, m and v. */
 typedef struct train_state {
-    int64_t step;            /* updates done; also the index of the next batch */
-    int64_t tokens;          /* targets counted so far */
-    double seconds;          /* spent training so far */
+    int64_t step;   /* updates done; also the index of the next batch */
+    int64_t tokens; /* targets counted so far */
+    double seconds; /* spent training so far */
     double first_loss, train_loss;
     double val_loss, val_bpb; /* last validation; val_step < 0: none yet */
     int64_t val_step;
     double best_val_loss;
-    int64_t best_step;       /* -1: none */
-    int64_t skipped;         /* updates left out: gradient not finite */
+    int64_t best_step; /* -1: none */
+    int64_t skipped;   /* updates left out: gradient not finite */
     int64_t skipped_in_row;
-    int64_t adam_steps;      /* t of the bias correction */
-    int64_t saves;           /* checkpoints written, this one included */
+    int64_t adam_steps;        /* t of the bias correction */
+    int64_t saves;             /* checkpoints written, this one included */
     uint64_t data_fingerprint; /* loader_fingerprint of the training split */
 } train_state;
 
 typedef struct checkpoint_content {
     const model *model;
-    const char *tokenizer;  /* path of the tokenizer.json to copy; NULL = none */
-    const float *m, *v;     /* in the layout of the parameter set; NULL = leave optimizer out */
+    const char *tokenizer; /* path of the tokenizer.json to copy; NULL = none */
+    const float *m, *v;    /* in the layout of the parameter set; NULL = leave optimizer out */
     const train_state *state;
 } checkpoint_content;
 /* Writes folder `path` (replaces one of that name). */

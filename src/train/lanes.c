@@ -37,7 +37,9 @@ int lanes_buffers(int n) {
     return buffers;
 }
 
-int lane_first_row(int n_rows, int n, int i) { return (int)((int64_t)n_rows * i / n); }
+int lane_first_row(int n_rows, int n, int i) {
+    return (int)((int64_t)n_rows * i / n);
+}
 
 status lanes_init(lanes *l, int n, int64_t count) {
     *l = (lanes){.n = n, .n_buffers = lanes_buffers(n), .count = count};
@@ -70,7 +72,8 @@ static status run_micro_batch(model *m, const row_set *rows, int first, int n, b
     rows_batch(rows, first, n, &batch);
     if (backward) {
         batch.loss_scale = rows->counted > 0 ? 1.0 / (double)rows->counted : 0;
-        batch.mtp_scale = rows->mtp_counted > 0 ? options->mtp_weight / (double)rows->mtp_counted : 0;
+        batch.mtp_scale =
+            rows->mtp_counted > 0 ? options->mtp_weight / (double)rows->mtp_counted : 0;
         batch.balance_scale = 1.0 / rows->n;
         batch.checkpointing = options->recompute;
     }
@@ -117,11 +120,13 @@ status lanes_gradient(lanes *l, model *m, const row_set *rows, const gradient_op
         float *buffer = l->buffer[alive++];
         vector_zero(DTYPE_F32, l->count, buffer);
         param_set_gradients(&m->params, buffer);
-        TRY(run_rows(m, rows, lane_first_row(rows->n, n, lane), lane_first_row(rows->n, n, lane + 1),
-                     true, options, step_memory, result));
-        for (unsigned done = (unsigned)lane + 1; done % 2 == 0; done /= 2) merge_newest(l, &alive);
+        TRY(run_rows(m, rows, lane_first_row(rows->n, n, lane),
+                     lane_first_row(rows->n, n, lane + 1), true, options, step_memory, result));
+        for (unsigned done = (unsigned)lane + 1; done % 2 == 0; done /= 2)
+            merge_newest(l, &alive);
     }
-    while (alive > 1) merge_newest(l, &alive);
+    while (alive > 1)
+        merge_newest(l, &alive);
     param_set_gradients(&m->params, l->buffer[0]);
     return STATUS_OK;
 }

@@ -5,7 +5,7 @@
 
 #include "train/row_set.h"
 
-#define LANES_MAX       1024
+#define LANES_MAX        1024
 #define LANE_BUFFERS_MAX 12 /* log2(LANES_MAX) + 2 */
 
 typedef struct lanes {
@@ -17,13 +17,14 @@ typedef struct lanes {
 } lanes;
 
 typedef struct gradient_options {
-    int micro_batch;   /* rows of one forward */
+    int micro_batch; /* rows of one forward */
     bool bf16, recompute;
     double mtp_weight;
 } gradient_options;
 
 typedef struct gradient_result {
-    double loss_sum, mtp_sum, balance_loss; /* nats over all counted targets; balance per sequence */
+    double loss_sum, mtp_sum,
+        balance_loss; /* nats over all counted targets; balance per sequence */
     int64_t counted, mtp_counted;
 } gradient_result;
 
@@ -41,7 +42,7 @@ status lanes_gradient(lanes *l, model *m, const row_set *rows, const gradient_op
                       arena *step_memory, gradient_result *result) MUST_CHECK;
 
 /* Forward only: adds nats of the rows to *result. */
-status rows_loss(model *m, const row_set *rows, const gradient_options *options,
-                 arena *step_memory, gradient_result *result) MUST_CHECK;
+status rows_loss(model *m, const row_set *rows, const gradient_options *options, arena *step_memory,
+                 gradient_result *result) MUST_CHECK;
 
 #endif

@@ -26,8 +26,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BAD_STEPS_MAX 5
-#define CURVE_POINTS  24
+#define BAD_STEPS_MAX   5
+#define CURVE_POINTS    24
 #define MEASURE_SECONDS 3.0
 
 typedef struct run {
@@ -39,10 +39,10 @@ typedef struct run {
     progress progress;
     double curve[CURVE_POINTS]; /* mean loss of each stretch of the run */
     int64_t curve_n[CURVE_POINTS];
-    double last_save;         /* clock */
-    double part_seconds;      /* steps of this part only */
+    double last_save;    /* clock */
+    double part_seconds; /* steps of this part only */
     int64_t part_tokens;
-    int64_t saved_step;       /* of the newest checkpoint, -1 none */
+    int64_t saved_step; /* of the newest checkpoint, -1 none */
     int64_t resumed_from;
 } run;
 
@@ -164,16 +164,17 @@ static status check_divergence(const run *r, const step_report *report) {
     const train_state *state = &r->trainer.state;
     const char *bad = report->bad != NULL ? report->bad : "none (the sum overflowed)";
     if (!report->skipped) return STATUS_OK;
-    log_warn("step %" PRId64 " left out: the gradient is not finite  tensor=%s  loss=%g  in_a_row=%" PRId64,
+    log_warn("step %" PRId64
+             " left out: the gradient is not finite  tensor=%s  loss=%g  in_a_row=%" PRId64,
              state->step, bad, report->loss, state->skipped_in_row);
     if (state->skipped_in_row < BAD_STEPS_MAX) return STATUS_OK;
-    return FAIL(F_NOT_FINITE,
-                text("no finite gradient for %d steps in a row", BAD_STEPS_MAX),
+    return FAIL(F_NOT_FINITE, text("no finite gradient for %d steps in a row", BAD_STEPS_MAX),
                 text("%s, step %" PRId64 ", first bad tensor %s", r->folder.path, state->step, bad),
-                text("the learning rate is %.3g; the loss of the last good step was %.4f; %s", report->lr,
-                     state->train_loss,
-                     r->saved_step < 0 ? "there is no checkpoint yet"
-                                       : text("the newest checkpoint is of step %" PRId64, r->saved_step)),
+                text("the learning rate is %.3g; the loss of the last good step was %.4f; %s",
+                     report->lr, state->train_loss,
+                     r->saved_step < 0
+                         ? "there is no checkpoint yet"
+                         : text("the newest checkpoint is of step %" PRId64, r->saved_step)),
                 text("fathom train %s --learning-rate %.2g --accept-changes", r->folder.path,
                      r->settings.learning_rate / 2));
 }
@@ -203,20 +204,23 @@ static status step_once(run *r) {
 
 static status stop_early(run *r) {
     TRY(save(r));
-    return interrupt_status(text("%s, step %" PRId64 " of %" PRId64 ", checkpoint written", r->folder.path,
-                                 r->trainer.state.step, r->settings.max_steps),
-                            text("the same command, or fathom train %s, continues", r->folder.path));
+    return interrupt_status(
+        text("%s, step %" PRId64 " of %" PRId64 ", checkpoint written", r->folder.path,
+             r->trainer.state.step, r->settings.max_steps),
+        text("the same command, or fathom train %s, continues", r->folder.path));
 }
 
 static status run_steps(run *r) {
     const train_state *state = &r->trainer.state;
     const char *label = r->settings.label != NULL ? r->settings.label : "train";
-    progress_start(&r->progress, label, "steps", (double)r->settings.max_steps, (double)state->step);
+    progress_start(&r->progress, label, "steps", (double)r->settings.max_steps,
+                   (double)state->step);
     r->last_save = clock_seconds();
     status s = STATUS_OK;
     while (s == STATUS_OK && state->step < r->settings.max_steps) {
         s = step_once(r);
-        if (s == STATUS_OK && interrupted() && state->step < r->settings.max_steps) s = stop_early(r);
+        if (s == STATUS_OK && interrupted() && state->step < r->settings.max_steps)
+            s = stop_early(r);
     }
     progress_end(&r->progress, NULL);
     TRY(s);
@@ -274,7 +278,8 @@ static status continue_run(run *r) {
     if (found) {
         TRY(check_same_data(r, fingerprint));
         r->resumed_from = r->saved_step = r->trainer.state.step;
-        log_info("resumed from step %" PRId64 ", MANIFEST verified  run=%s", r->resumed_from, r->folder.path);
+        log_info("resumed from step %" PRId64 ", MANIFEST verified  run=%s", r->resumed_from,
+                 r->folder.path);
     } else if (r->settings.resume == RESUME_MUST) {
         return FAIL(F_MISSING, "there is no checkpoint to continue from", r->folder.path,
                     "the run folder is new or was stopped before its first checkpoint",
@@ -319,11 +324,12 @@ static status write_plan(run *r, const train_result *actual) {
     if (ok && actual != NULL)
         ok = json_object_set_new(o, "actual",
                                  json_pack("{s:I, s:f, s:f}", "memory_bytes",
-                                           (json_int_t)actual->peak_bytes, "seconds", actual->seconds,
-                                           "tokens_per_second", actual->tokens_per_second)) == 0;
+                                           (json_int_t)actual->peak_bytes, "seconds",
+                                           actual->seconds, "tokens_per_second",
+                                           actual->tokens_per_second)) == 0;
     status s = ok ? json_write(r->folder.plan, o)
-                  : FAIL(F_NO_MEMORY, "plan.json could not be made", r->folder.path, "memory ran out",
-                         "free memory and run the same command again");
+                  : FAIL(F_NO_MEMORY, "plan.json could not be made", r->folder.path,
+                         "memory ran out", "free memory and run the same command again");
     json_decref(o);
     return s;
 }

@@ -16,7 +16,8 @@
 
 #define MANIFEST_HEAD "fathom-manifest 1"
 #define HASH_DIGITS   64
-static const char *const FIX = "remove this checkpoint folder; the run then continues from the one before";
+static const char *const FIX =
+    "remove this checkpoint folder; the run then continues from the one before";
 
 /* Appends a line to text of `room` bytes; what does not fit is our mistake. */
 static status add_line(char *out, size_t room, size_t *used, const char *line) {
@@ -67,7 +68,8 @@ status manifest_write(const char *folder) {
 /* -- reading -- */
 
 static status bad_line(const char *where, int line, const char *why) {
-    return FAIL(F_CHECKPOINT, text("line %d of a manifest is not as written", line), where, why, FIX);
+    return FAIL(F_CHECKPOINT, text("line %d of a manifest is not as written", line), where, why,
+                FIX);
 }
 
 /* 64 lower-case hex digits. */
@@ -145,8 +147,8 @@ static status check_entry(const char *folder, const manifest_entry *e) {
     TRY(path_size(path, &size));
     if (size != e->size)
         return FAIL(F_CHECKPOINT,
-                    text("%s has %" PRId64 " bytes instead of %" PRId64, e->name, size, e->size), path,
-                    "it was cut or changed after it was written", FIX);
+                    text("%s has %" PRId64 " bytes instead of %" PRId64, e->name, size, e->size),
+                    path, "it was cut or changed after it was written", FIX);
     TRY(sha256_file(path, &hash));
     if (strcmp(hash.hex, e->hash.hex) != 0)
         return FAIL(F_CHECKPOINT, text("%s has other contents than were written", e->name), path,
@@ -164,6 +166,7 @@ status manifest_verify(const char *folder, manifest *out) {
     TRY(file_read(path, 1 << 20, &bytes, &n));
     status s = manifest_parse(bytes, n, path, out);
     mem_free(bytes);
-    for (int i = 0; s == STATUS_OK && i < out->n; i++) s = check_entry(folder, &out->entry[i]);
+    for (int i = 0; s == STATUS_OK && i < out->n; i++)
+        s = check_entry(folder, &out->entry[i]);
     return s;
 }

@@ -41,9 +41,13 @@ void optimiser_clear(optimiser *o) {
     *o = (optimiser){0};
 }
 
-int64_t optimiser_bytes(const param_set *params) { return 2 * 4 * params->count; }
+int64_t optimiser_bytes(const param_set *params) {
+    return 2 * 4 * params->count;
+}
 
-bool optimiser_decays(param_kind kind) { return kind == PARAM_MATRIX || kind == PARAM_ROUTER; }
+bool optimiser_decays(param_kind kind) {
+    return kind == PARAM_MATRIX || kind == PARAM_ROUTER;
+}
 
 double gradient_norm(const param_set *params) {
     double sum = 0;

@@ -16,8 +16,8 @@ typedef struct optimiser {
 
 typedef struct optimiser_rates {
     double lr, beta1, beta2, epsilon, weight_decay;
-    double grad_clip;  /* largest global norm; 0 = off */
-    int64_t update;    /* 1 for the first: the t of the bias correction */
+    double grad_clip; /* largest global norm; 0 = off */
+    int64_t update;   /* 1 for the first: the t of the bias correction */
 } optimiser_rates;
 
 status optimiser_init(optimiser *o, param_set *params) MUST_CHECK; /* m = v = 0 */

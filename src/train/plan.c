@@ -64,7 +64,7 @@ static int64_t row_bytes(const trainer *t) {
 /* Mapped tokens of both splits, at most what a run touches. */
 static int64_t data_bytes(const trainer *t) {
     int64_t width = loader_vocab_size(t->train) <= 256 && t->settings.input != NULL ? 1
-                    : loader_vocab_size(t->train) <= 65536                         ? 2
+                    : loader_vocab_size(t->train) <= 65536                          ? 2
                                                                                     : 4;
     int64_t tokens = loader_tokens(t->train);
     if (t->validation != NULL) tokens += loader_tokens(t->validation);
@@ -85,7 +85,8 @@ static bool huge_pages(void) {
 }
 
 static void round_to_pages(train_plan *p) {
-    int64_t *const arenas[] = {&p->weights, &p->gradients, &p->optimiser, &p->packed, &p->activations};
+    int64_t *const arenas[] = {&p->weights, &p->gradients, &p->optimiser, &p->packed,
+                               &p->activations};
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++)
         *arenas[i] = (*arenas[i] + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     p->other += SMALL_ARENAS * HUGE_PAGE;
@@ -101,7 +102,8 @@ static status fill_memory(train_plan *p, trainer *t) {
     p->activations = t->tape_bytes;
     TRY(activations_for(t, micro, true, &p->with_recompute));
     TRY(activations_for(t, half, t->settings.recompute, &p->half_batch));
-    p->other = PROCESS_BYTES + (int64_t)SCRATCH_BYTES * pool_threads() + row_bytes(t) + data_bytes(t);
+    p->other =
+        PROCESS_BYTES + (int64_t)SCRATCH_BYTES * pool_threads() + row_bytes(t) + data_bytes(t);
     if (huge_pages()) round_to_pages(p);
     p->memory = p->weights + p->gradients + p->optimiser + p->packed + p->activations + p->other;
     p->memory_free = memory_available();
@@ -112,8 +114,10 @@ static void fill_disk(train_plan *p, const trainer *t, const char *run) {
     const option_every *every = &t->settings.save_every;
     int64_t saves = every->steps > 0 ? p->steps / every->steps : 0;
     p->checkpoint = checkpoint_bytes(&t->config, true);
-    p->checkpoints = 4 + saves / 10; /* the last two, the best, the one being written, every tenth */
-    p->disk = p->checkpoint * p->checkpoints + 2 * checkpoint_bytes(&t->config, false) + p->steps * 256;
+    p->checkpoints =
+        4 + saves / 10; /* the last two, the best, the one being written, every tenth */
+    p->disk =
+        p->checkpoint * p->checkpoints + 2 * checkpoint_bytes(&t->config, false) + p->steps * 256;
     if (run == NULL || disk_free(run, &p->disk_free) != STATUS_OK) p->disk_free = -1;
 }
 
@@ -154,7 +158,8 @@ status plan_fill(train_plan *p, trainer *t) {
     p->parameters = model_config_parameters(&t->config, &p->active);
     TRY(fill_memory(p, t));
     fill_disk(p, t, s->run);
-    double flops = model_config_flops_per_token(&t->config, s->seq_len) * (s->recompute ? 8.0 / 6 : 1);
+    double flops =
+        model_config_flops_per_token(&t->config, s->seq_len) * (s->recompute ? 8.0 / 6 : 1);
     plan_time(p, assumed_rate(p->bf16) * p->threads / flops, 0);
     return STATUS_OK;
 }
@@ -164,8 +169,8 @@ status plan_check_states(const model_config *c, int gradient_buffers) {
     double bytes = 4.0 * (double)count * (3 + gradient_buffers);
     if (bytes <= (double)limit) return STATUS_OK;
     return FAIL(F_NO_MEMORY,
-                text("this model needs %s before its first activation, %s are there", bytes_text(bytes),
-                     bytes_text((double)limit)),
+                text("this model needs %s before its first activation, %s are there",
+                     bytes_text(bytes), bytes_text((double)limit)),
                 "train plan",
                 text("%s parameters, each with weight, two moments and %d gradient buffers",
                      count_text(count), gradient_buffers),
@@ -196,16 +201,16 @@ status plan_check(const train_plan *p) {
                     "train plan",
                     text("activations alone take %s at seq-len %" PRId64 " and micro-batch %d",
                          bytes_text((double)p->activations), p->seq_len, p->micro_batch),
-                    text("--micro-batch %d (%s) or --recompute (%s)",
-                         rows, bytes_text(fitting),
+                    text("--micro-batch %d (%s) or --recompute (%s)", rows, bytes_text(fitting),
                          bytes_text((double)(rest + p->with_recompute))));
     }
     if (p->disk_free >= 0 && p->disk > p->disk_free)
         return FAIL(F_DISK_FULL,
                     text("needs %s of disk, %s free", bytes_text((double)p->disk),
                          bytes_text((double)p->disk_free)),
-                    "train plan", text("%" PRId64 " checkpoints of %s each", p->checkpoints,
-                                       bytes_text((double)p->checkpoint)),
+                    "train plan",
+                    text("%" PRId64 " checkpoints of %s each", p->checkpoints,
+                         bytes_text((double)p->checkpoint)),
                     "make room (fathom runs rm --keep-best), or another --run folder");
     return STATUS_OK;
 }
@@ -247,9 +252,13 @@ status train_measure(const train_settings *s, double seconds, double *tokens_per
 
 /* -- showing -- */
 
-static const char *mebi(int64_t bytes) { return text("%" PRId64, (bytes + (1 << 19)) >> 20); }
+static const char *mebi(int64_t bytes) {
+    return text("%" PRId64, (bytes + (1 << 19)) >> 20);
+}
 
-static const char *million(int64_t n) { return text("%.1f M", (double)n / 1e6); }
+static const char *million(int64_t n) {
+    return text("%.1f M", (double)n / 1e6);
+}
 
 static const char *corpus_text(const train_plan *p) {
     double epochs = p->corpus_tokens > 0 ? (double)p->tokens / (double)p->corpus_tokens : 0;
@@ -259,46 +268,47 @@ static const char *corpus_text(const train_plan *p) {
 
 void plan_print(FILE *out, const train_plan *p) {
     const model_config *c = &p->model;
-    const char *experts = c->n_expert > 0 ? text(", %d experts, top %d", c->n_expert, c->n_expert_used) : "";
+    const char *experts =
+        c->n_expert > 0 ? text(", %d experts, top %d", c->n_expert, c->n_expert_used) : "";
     fprintf(out, "model    %-12s %s active / %s total%s\n", p->model_name, million(p->active),
             million(p->parameters), experts);
     fprintf(out, "tokens   %-12s %s; %s steps of %s\n", million(p->tokens), corpus_text(p),
             count_text(p->steps), count_text(p->batch_tokens));
-    fprintf(out,
-            "memory   %-12s weights %s, gradients %s, optimiser %s, packed %s, activations %s, other %s"
-            "   [%s free: %s]\n",
-            bytes_text((double)p->memory), mebi(p->weights), mebi(p->gradients), mebi(p->optimiser),
-            mebi(p->packed), mebi(p->activations), mebi(p->other), bytes_text((double)p->memory_free),
-            p->memory <= p->memory_free ? "ok" : "too little");
-    fprintf(out, "disk     %-12s %" PRId64 " checkpoints x %s", bytes_text((double)p->disk), p->checkpoints,
-            bytes_text((double)p->checkpoint));
+    fprintf(
+        out,
+        "memory   %-12s weights %s, gradients %s, optimiser %s, packed %s, activations %s, other %s"
+        "   [%s free: %s]\n",
+        bytes_text((double)p->memory), mebi(p->weights), mebi(p->gradients), mebi(p->optimiser),
+        mebi(p->packed), mebi(p->activations), mebi(p->other), bytes_text((double)p->memory_free),
+        p->memory <= p->memory_free ? "ok" : "too little");
+    fprintf(out, "disk     %-12s %" PRId64 " checkpoints x %s", bytes_text((double)p->disk),
+            p->checkpoints, bytes_text((double)p->checkpoint));
     if (p->disk_free >= 0)
         fprintf(out, "   [%s free: %s]", bytes_text((double)p->disk_free),
                 p->disk <= p->disk_free ? "ok" : "too little");
     fprintf(out, "\ntime     %-12s %s tok/s %s on %d thread%s (%s, %s); range %s to %s\n",
             duration_text(p->seconds), count_text(llround(p->tokens_per_second)),
             p->measured ? text("measured for %.0f s", p->measured_seconds) : "assumed", p->threads,
-            p->threads == 1 ? "" : "s", p->tier, p->bf16 ? "bf16" : "f32", duration_text(p->seconds_low),
-            duration_text(p->seconds_high));
+            p->threads == 1 ? "" : "s", p->tier, p->bf16 ? "bf16" : "f32",
+            duration_text(p->seconds_low), duration_text(p->seconds_high));
 }
 
 json_t *plan_json(const train_plan *p) {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s, s:i, s:i,"
-                     " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
-                     " s:{s:I, s:I, s:I, s:I},"
-                     " s:{s:f, s:f, s:f, s:f, s:b}}",
-                     "model", p->model_name, "parameters", (json_int_t)p->parameters, "active",
-                     (json_int_t)p->active, "steps", (json_int_t)p->steps, "batch_tokens",
-                     (json_int_t)p->batch_tokens, "tokens", (json_int_t)p->tokens, "corpus_tokens",
-                     (json_int_t)p->corpus_tokens, "threads", p->threads, "kernels", p->tier, "precision",
-                     p->bf16 ? "bf16" : "f32", "micro_batch", p->micro_batch, "lanes", p->lanes,
-                     "memory_bytes", "weights", (json_int_t)p->weights, "gradients",
-                     (json_int_t)p->gradients, "optimiser", (json_int_t)p->optimiser, "packed",
-                     (json_int_t)p->packed, "activations", (json_int_t)p->activations, "other",
-                     (json_int_t)p->other, "total", (json_int_t)p->memory, "free",
-                     (json_int_t)p->memory_free, "disk_bytes", "checkpoint", (json_int_t)p->checkpoint,
-                     "checkpoints", (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free",
-                     (json_int_t)p->disk_free, "time", "seconds", p->seconds, "low", p->seconds_low,
-                     "high", p->seconds_high, "tokens_per_second", p->tokens_per_second, "measured",
-                     (int)p->measured);
+    return json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s, s:i, s:i,"
+        " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
+        " s:{s:I, s:I, s:I, s:I},"
+        " s:{s:f, s:f, s:f, s:f, s:b}}",
+        "model", p->model_name, "parameters", (json_int_t)p->parameters, "active",
+        (json_int_t)p->active, "steps", (json_int_t)p->steps, "batch_tokens",
+        (json_int_t)p->batch_tokens, "tokens", (json_int_t)p->tokens, "corpus_tokens",
+        (json_int_t)p->corpus_tokens, "threads", p->threads, "kernels", p->tier, "precision",
+        p->bf16 ? "bf16" : "f32", "micro_batch", p->micro_batch, "lanes", p->lanes, "memory_bytes",
+        "weights", (json_int_t)p->weights, "gradients", (json_int_t)p->gradients, "optimiser",
+        (json_int_t)p->optimiser, "packed", (json_int_t)p->packed, "activations",
+        (json_int_t)p->activations, "other", (json_int_t)p->other, "total", (json_int_t)p->memory,
+        "free", (json_int_t)p->memory_free, "disk_bytes", "checkpoint", (json_int_t)p->checkpoint,
+        "checkpoints", (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free",
+        (json_int_t)p->disk_free, "time", "seconds", p->seconds, "low", p->seconds_low, "high",
+        p->seconds_high, "tokens_per_second", p->tokens_per_second, "measured", (int)p->measured);
 }

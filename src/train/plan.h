@@ -25,15 +25,16 @@ typedef struct train_plan {
     char model_name[64];
     int64_t parameters, active;
     int64_t batch_tokens, seq_len, steps;
-    int64_t tokens, corpus_tokens;  /* of the run; of the training split */
+    int64_t tokens, corpus_tokens; /* of the run; of the training split */
     int threads;
-    char tier[16];                  /* of the kernels */
+    char tier[16]; /* of the kernels */
     bool bf16;
     int micro_batch, lanes;
     /* bytes */
     int64_t weights, gradients, optimiser, packed, activations, other, memory, memory_free;
     int64_t with_recompute, half_batch; /* activations of the two remedies */
-    int64_t checkpoint, checkpoints, disk, disk_free; /* one; how many at most; all files; -1 unknown */
+    int64_t checkpoint, checkpoints, disk,
+        disk_free; /* one; how many at most; all files; -1 unknown */
     /* time */
     double tokens_per_second, seconds, seconds_low, seconds_high;
     bool measured;

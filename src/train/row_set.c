@@ -13,10 +13,12 @@ status rows_init(row_set *r, int capacity, int64_t seq_len) {
     size_t places, bytes;
     if (!size_mul(&places, (size_t)capacity, (size_t)seq_len) || !size_mul(&bytes, places, 4 * 6) ||
         bytes > SIZE_MAX / 2)
-        return FAIL(F_OVERFLOW, text("a batch of %d rows of %lld tokens", capacity, (long long)seq_len),
+        return FAIL(F_OVERFLOW,
+                    text("a batch of %d rows of %lld tokens", capacity, (long long)seq_len),
                     "batch-tokens", "its size does not fit an address", "choose a smaller batch");
     TRY(arena_init(&r->memory, "batch", bytes + 64 * 16 + (size_t)capacity * 8));
-    int32_t **arrays[] = {&r->ids, &r->target, &r->next_id, &r->target_mtp, &r->first, &r->position};
+    int32_t **arrays[] = {&r->ids,        &r->target, &r->next_id,
+                          &r->target_mtp, &r->first,  &r->position};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
         *arrays[i] = arena_alloc(&r->memory, places * 4);
         if (*arrays[i] == NULL) {
@@ -29,8 +31,10 @@ status rows_init(row_set *r, int capacity, int64_t seq_len) {
         rows_clear(r);
         return STATUS_MEMORY;
     }
-    for (size_t i = 0; i < places; i++) r->position[i] = (int32_t)(i % (size_t)seq_len);
-    for (int i = 0; i <= capacity; i++) r->start[i] = i * seq_len;
+    for (size_t i = 0; i < places; i++)
+        r->position[i] = (int32_t)(i % (size_t)seq_len);
+    for (int i = 0; i <= capacity; i++)
+        r->start[i] = i * seq_len;
     return STATUS_OK;
 }
 

@@ -11,7 +11,7 @@
 #include "model/model.h"
 
 typedef struct row_set {
-    int capacity, n;  /* rows */
+    int capacity, n; /* rows */
     int64_t seq_len;
     int32_t *ids, *target, *next_id, *target_mtp, *first; /* [capacity, seq_len] each */
     int32_t *position;                                    /* [capacity, seq_len] 0 .. seq_len - 1 */

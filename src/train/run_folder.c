@@ -49,7 +49,8 @@ status run_folder_open(run_folder *f, const char *path, double disk_wait) {
     TRY(folder_create(path));
     if (strlen(path) + 64 >= PATH_SIZE)
         return FAIL(F_BAD_VALUE, "the path of the run folder is too long", path,
-                    text("paths have at most %d bytes", PATH_SIZE - 64), "use a shorter --run folder");
+                    text("paths have at most %d bytes", PATH_SIZE - 64),
+                    "use a shorter --run folder");
     snprintf(f->path, sizeof f->path, "%s", path);
     TRY(path_join(f->metrics, path, "metrics.jsonl"));
     TRY(path_join(f->samples, path, "samples.jsonl"));
@@ -71,12 +72,13 @@ void run_folder_close(run_folder *f) {
 }
 
 status run_folder_forget(run_folder *f) {
-    static const char *const names[] = {"config.ini",    "plan.json",  "env.json",
-                                        "metrics.jsonl", "samples.jsonl"};
+    static const char *const names[] = {"config.ini", "plan.json", "env.json", "metrics.jsonl",
+                                        "samples.jsonl"};
     char path[PATH_SIZE];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         TRY(path_join(path, f->path, names[i]));
-        if (unlink(path) != 0 && errno != ENOENT) return error_errno(errno, text("remove %s", path), path);
+        if (unlink(path) != 0 && errno != ENOENT)
+            return error_errno(errno, text("remove %s", path), path);
     }
     TRY(folder_remove(f->model));
     TRY(path_join(path, f->path, "checkpoints"));
@@ -91,8 +93,8 @@ status run_folder_facts(const run_folder *f) {
     if (uname(&system) != 0) memset(&system, 0, sizeof system);
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:s}", "program", "fathom",
                           "version", FATHOM_VERSION, "system", system.sysname, "release",
-                          system.release, "machine", system.machine, "cpu", kernels_cpu_text(), "cpus",
-                          pool_cpus(), "threads", pool_threads(), "memory_bytes",
+                          system.release, "machine", system.machine, "cpu", kernels_cpu_text(),
+                          "cpus", pool_cpus(), "threads", pool_threads(), "memory_bytes",
                           (json_int_t)memory_available(), "kernels", tier_name(kernels_tier()));
     if (o == NULL || json_object_set_new(o, "started", json_string(now)) != 0) {
         json_decref(o);
@@ -156,7 +158,8 @@ static status append_object(const run_folder *f, const char *path, json_t *objec
     json_decref(object);
     if (line == NULL)
         return FAIL(F_NO_MEMORY, text("a line of %s could not be made", path_name(path)), path,
-                    "memory ran out or a text is not UTF-8", "free memory and run the same command again");
+                    "memory ran out or a text is not UTF-8",
+                    "free memory and run the same command again");
     double waited = 0;
     status s;
     while ((s = file_append_line(path, line)) != STATUS_OK) {
@@ -169,19 +172,24 @@ static status append_object(const run_folder *f, const char *path, json_t *objec
 }
 
 /* Not finite numbers have no JSON form: they become null. */
-static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+static json_t *real_or_null(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
 
 status run_folder_metric(const run_folder *f, const trainer *t, const step_report *r,
                          const evaluation *e, double tokens_per_second) {
     const train_state *state = &t->state;
-    json_t *o = json_pack("{s:I, s:I, s:f, s:o, s:f, s:o, s:f, s:I}", "step", (json_int_t)state->step,
-                          "tokens", (json_int_t)state->tokens, "time", state->seconds, "loss",
-                          real_or_null(r->loss), "lr", r->lr, "grad_norm", real_or_null(r->grad_norm),
-                          "tok_per_sec", tokens_per_second, "mem_bytes", (json_int_t)memory_peak_rss());
+    json_t *o =
+        json_pack("{s:I, s:I, s:f, s:o, s:f, s:o, s:f, s:I}", "step", (json_int_t)state->step,
+                  "tokens", (json_int_t)state->tokens, "time", state->seconds, "loss",
+                  real_or_null(r->loss), "lr", r->lr, "grad_norm", real_or_null(r->grad_norm),
+                  "tok_per_sec", tokens_per_second, "mem_bytes", (json_int_t)memory_peak_rss());
     bool ok = o != NULL;
-    if (ok && t->config.n_mtp > 0) ok = json_object_set_new(o, "mtp_loss", real_or_null(r->mtp_loss)) == 0;
+    if (ok && t->config.n_mtp > 0)
+        ok = json_object_set_new(o, "mtp_loss", real_or_null(r->mtp_loss)) == 0;
     if (ok && r->expert_max_violation >= 0)
-        ok = json_object_set_new(o, "expert_max_violation", json_real(r->expert_max_violation)) == 0 &&
+        ok = json_object_set_new(o, "expert_max_violation", json_real(r->expert_max_violation)) ==
+                 0 &&
              json_object_set_new(o, "balance_loss", real_or_null(r->balance_loss)) == 0;
     if (ok && r->skipped) ok = json_object_set_new(o, "skipped", json_true()) == 0;
     if (ok && e != NULL)
@@ -194,8 +202,10 @@ status run_folder_metric(const run_folder *f, const trainer *t, const step_repor
     return append_object(f, f->metrics, o, state->step);
 }
 
-status run_folder_sample(const run_folder *f, int64_t step, const char *prompt, const char *sample) {
-    json_t *o = json_pack("{s:I, s:s, s:s}", "step", (json_int_t)step, "prompt", prompt, "text", sample);
+status run_folder_sample(const run_folder *f, int64_t step, const char *prompt,
+                         const char *sample) {
+    json_t *o =
+        json_pack("{s:I, s:s, s:s}", "step", (json_int_t)step, "prompt", prompt, "text", sample);
     return append_object(f, f->samples, o, step);
 }
 

@@ -37,6 +37,7 @@ status run_folder_byte_tokenizer(run_folder *f) MUST_CHECK;
 /* After a failed write: if the disk is full, waits (message, a look every 5 s) until something is
  * free and returns OK, so that the caller tries again; else, or when the time is up or a signal
  * came, gives back the failure. */
-status run_folder_wait(const run_folder *f, status failed, double *waited, int64_t bytes) MUST_CHECK;
+status run_folder_wait(const run_folder *f, status failed, double *waited,
+                       int64_t bytes) MUST_CHECK;
 
 #endif

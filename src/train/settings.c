@@ -31,13 +31,16 @@ static const char *const resumes[] = {"auto", "no", "yes", NULL};
 static const option rows[] = {
     {"train", "run", OPTION_STRING, AT(run), NULL, "Run folder; the same command continues it.",
      .flags = OPTION_FLAG_ONLY},
-    {"train", "data", OPTION_STRING, AT(data), NULL, "Dataset folder made by `fathom data tokenize`."},
+    {"train", "data", OPTION_STRING, AT(data), NULL,
+     "Dataset folder made by `fathom data tokenize`."},
     {"train", "input", OPTION_STRING, AT(input), NULL,
      "One file taken as bytes (vocabulary 256); its last 10 % are validated whole."},
-    {"train", "preset", OPTION_STRING, AT(preset), NULL, "Recipe to start from.", .flags = OPTION_PRESET},
+    {"train", "preset", OPTION_STRING, AT(preset), NULL, "Recipe to start from.",
+     .flags = OPTION_PRESET},
     {"train", "max-steps", OPTION_COUNT, AT(max_steps), "0",
      "Updates in all; 0 = decided by --tokens or --minutes.", 0, 1e12},
-    {"train", "tokens", OPTION_COUNT, AT(tokens), "0", "Tokens in all; becomes max-steps.", 0, 1e18},
+    {"train", "tokens", OPTION_COUNT, AT(tokens), "0", "Tokens in all; becomes max-steps.", 0,
+     1e18},
     {"train", "minutes", OPTION_REAL, AT(minutes), "0",
      "Time to spend; a short measurement turns it into max-steps before step 1.", 0, 1e7},
     {"train", "schedule-steps", OPTION_COUNT, AT(schedule_steps), "0",
@@ -52,7 +55,8 @@ static const option rows[] = {
      "Rows of one forward; 0 = chosen by memory and recorded.", 0, 1e6},
     {"train", "learning-rate", OPTION_REAL, AT(learning_rate), "0",
      "Peak learning rate; 0 = by the size of the model.", 0, 10},
-    {"train", "min-learning-rate", OPTION_REAL, AT(min_learning_rate), "0", "Where the decay ends.", 0, 10},
+    {"train", "min-learning-rate", OPTION_REAL, AT(min_learning_rate), "0", "Where the decay ends.",
+     0, 10},
     {"train", "warmup-steps", OPTION_INT64, AT(warmup_steps), "-1",
      "Steps of linear warm-up; -1 = 2 % of all, at most 200.", -1, 1e9},
     {"train", "schedule", OPTION_CHOICE, AT(schedule), "wsd", "Learning rate after the warm-up.",
@@ -60,21 +64,23 @@ static const option rows[] = {
     {"train", "decay-share", OPTION_REAL, AT(decay_share), "0.2",
      "Last part of a wsd schedule, in which the rate falls.", 0, 1},
     {"train", "beta1", OPTION_REAL, AT(beta1), "0.9", "AdamW: memory of the mean.", 0, 0.9999999},
-    {"train", "beta2", OPTION_REAL, AT(beta2), "0.95", "AdamW: memory of the square.", 0, 0.9999999},
+    {"train", "beta2", OPTION_REAL, AT(beta2), "0.95", "AdamW: memory of the square.", 0,
+     0.9999999},
     {"train", "epsilon", OPTION_REAL, AT(epsilon), "1e-8", "AdamW: added to the root.", 1e-30, 1},
-    {"train", "weight-decay", OPTION_REAL, AT(weight_decay), "0.1", "Decay of matrices per unit of rate.",
-     0, 100},
-    {"train", "grad-clip", OPTION_REAL, AT(grad_clip), "1", "Largest gradient norm; 0 = no clipping.", 0,
-     1e9},
+    {"train", "weight-decay", OPTION_REAL, AT(weight_decay), "0.1",
+     "Decay of matrices per unit of rate.", 0, 100},
+    {"train", "grad-clip", OPTION_REAL, AT(grad_clip), "1",
+     "Largest gradient norm; 0 = no clipping.", 0, 1e9},
     {"train", "balance-rate", OPTION_REAL, AT(balance_rate), "0.001",
      "Step of the router bias that balances experts.", 0, 1},
-    {"train", "mtp-weight", OPTION_REAL, AT(mtp_weight), "0.3", "Weight of the second-token loss.", 0, 10},
+    {"train", "mtp-weight", OPTION_REAL, AT(mtp_weight), "0.3", "Weight of the second-token loss.",
+     0, 10},
     {"train", "precision", OPTION_CHOICE, AT(precision), "auto",
      "Products in f32 or bf16; auto = bf16 where the CPU has AMX.", .choices = precisions},
     {"train", "recompute", OPTION_BOOL, AT(recompute), "no",
      "Run blocks again in backward: less memory, same weights."},
-    {"train", "train-seed", OPTION_SEED, AT(seed), "1", "Seed of weights and order; --seed sets it.",
-     .flags = OPTION_HIDDEN},
+    {"train", "train-seed", OPTION_SEED, AT(seed), "1",
+     "Seed of weights and order; --seed sets it.", .flags = OPTION_HIDDEN},
     {"train", "eval-every", OPTION_INT64, AT(eval_every), "-1",
      "Steps between validations; 0 = only at the end, -1 = 20 in all.", -1, 1e12},
     {"train", "eval-tokens", OPTION_COUNT, AT(eval_tokens), "0",
@@ -91,17 +97,22 @@ static const option rows[] = {
      "Continue although rates or batch differ from the run's.", .flags = OPTION_FLAG_ONLY},
     {"train", "disk-wait", OPTION_DURATION, AT(disk_wait_seconds), "10min",
      "How long a checkpoint waits for a full disk."},
-    {"model", "size", OPTION_STRING, AT(size), "", "Name of a model size: f-1m, f-5m, f-15m, f-50m ..."},
+    {"model", "size", OPTION_STRING, AT(size), "",
+     "Name of a model size: f-1m, f-5m, f-15m, f-50m ..."},
     {"model", "vocab-size", OPTION_INT64, AT(vocab_size), "0", "0 = that of the data.", 0, 1e8},
-    {"model", "d-model", OPTION_INT64, AT(d_model), "0", "Width; 0 here and below = the size's own.", 0, 1e6},
+    {"model", "d-model", OPTION_INT64, AT(d_model), "0",
+     "Width; 0 here and below = the size's own.", 0, 1e6},
     {"model", "n-layer", OPTION_INT64, AT(n_layer), "0", "Layers.", 0, 10000},
     {"model", "d-ff", OPTION_INT64, AT(d_ff), "0", "Width of dense feed-forward blocks.", 0, 1e7},
     {"model", "n-head", OPTION_INT, AT(n_head), "0", "Query heads.", 0, 4096},
     {"model", "n-kv-head", OPTION_INT, AT(n_kv_head), "0", "Key heads (dense models).", 0, 4096},
-    {"model", "head-dim", OPTION_INT, AT(head_dim), "0", "Width of a head (dense models).", 0, 4096},
+    {"model", "head-dim", OPTION_INT, AT(head_dim), "0", "Width of a head (dense models).", 0,
+     4096},
     {"model", "n-expert", OPTION_INT, AT(n_expert), "0", "Routed experts of a layer.", 0, 65536},
-    {"model", "n-expert-used", OPTION_INT, AT(n_expert_used), "0", "Experts a token is sent to.", 0, 1024},
-    {"model", "n-shared-expert", OPTION_INT, AT(n_shared_expert), "0", "Experts every token uses.", 0, 64},
+    {"model", "n-expert-used", OPTION_INT, AT(n_expert_used), "0", "Experts a token is sent to.", 0,
+     1024},
+    {"model", "n-shared-expert", OPTION_INT, AT(n_shared_expert), "0", "Experts every token uses.",
+     0, 64},
     {"model", "d-expert", OPTION_INT64, AT(d_expert), "0", "Width of an expert.", 0, 1e6},
     {"model", "n-mtp", OPTION_INT, AT(n_mtp), "0", "Second-token heads: 0 or 1.", 0, 1},
     {"model", "context", OPTION_INT64, AT(context), "0",
@@ -126,9 +137,11 @@ status train_recipe_apply(train_settings *s, const char *name, arena *strings) {
     if (recipe == NULL) {
         const char *names[32];
         int n = 0;
-        for (; n < 32 && train_recipes[n].name != NULL; n++) names[n] = train_recipes[n].name;
+        for (; n < 32 && train_recipes[n].name != NULL; n++)
+            names[n] = train_recipes[n].name;
         int near = word_nearest(name, names, n);
-        return FAIL(F_BAD_VALUE, text("there is no recipe \"%s\"", name), text("train.%s", row->name),
+        return FAIL(F_BAD_VALUE, text("there is no recipe \"%s\"", name),
+                    text("train.%s", row->name),
                     near >= 0 ? text("the nearest name is \"%s\"", names[near]) : "no name is near",
                     "fathom config presets lists them");
     }
@@ -163,9 +176,9 @@ status train_settings_read(train_settings *s, const char *path, arena *strings) 
 typedef enum change_class { CHANGE_FREE, CHANGE_RATE, CHANGE_FIXED } change_class;
 
 static change_class class_of(const option *row) {
-    static const char *const free_names[] = {"data",        "input",        "max-steps", "tokens",
-                                             "minutes",     "eval-every",   "eval-tokens", "sample-every",
-                                             "sample-prompt", "save-every", "recompute", "disk-wait"};
+    static const char *const free_names[] = {
+        "data",        "input",        "max-steps",     "tokens",     "minutes",   "eval-every",
+        "eval-tokens", "sample-every", "sample-prompt", "save-every", "recompute", "disk-wait"};
     if (strcmp(row->section, "model") == 0 || strcmp(row->name, "preset") == 0) return CHANGE_FIXED;
     for (size_t i = 0; i < sizeof free_names / sizeof *free_names; i++)
         if (strcmp(row->name, free_names[i]) == 0) return CHANGE_FREE;
@@ -201,8 +214,8 @@ static bool is_given(const train_settings *s, int row, const train_settings *sta
 }
 
 /* A row that differs: adds it to `complaints` if it may not. */
-static void join_row(const train_settings *s, const train_settings *recorded, int i, char *complaints,
-                     size_t room, bool *fixed) {
+static void join_row(const train_settings *s, const train_settings *recorded, int i,
+                     char *complaints, size_t room, bool *fixed) {
     const option *row = &rows[i];
     change_class class = class_of(row);
     if (class == CHANGE_FREE || (class == CHANGE_RATE && s->accept_changes)) return;
@@ -253,7 +266,8 @@ status train_settings_recall(train_settings *s, arena *strings) {
             continue;
         }
         join_row(s, &recorded, i, complaints, sizeof complaints, &fixed);
-        for (int k = 0; k < 3; k++) changed[k] |= strcmp(rows[i].name, lengths[k]) == 0;
+        for (int k = 0; k < 3; k++)
+            changed[k] |= strcmp(rows[i].name, lengths[k]) == 0;
     }
     join_lengths(s, &asked, changed);
     if (s->input != NULL && asked.data != NULL) s->input = NULL; /* one source: the one asked for */
@@ -270,8 +284,8 @@ status train_settings_log_changes(const train_settings *s, const char *path, are
         char old[256];
         if ((rows[i].flags & OPTION_FLAG_ONLY) || same_value(&rows[i], s, &recorded)) continue;
         snprintf(old, sizeof old, "%s", option_value_text(&rows[i], &recorded));
-        log_info("changed for the rest of the run: %s %s -> %s", rows[i].name, old[0] ? old : "none",
-                 option_value_text(&rows[i], s));
+        log_info("changed for the rest of the run: %s %s -> %s", rows[i].name,
+                 old[0] ? old : "none", option_value_text(&rows[i], s));
     }
     return STATUS_OK;
 }
@@ -285,7 +299,8 @@ typedef struct complaint_list {
 
 static void complain(complaint_list *list, const char *sentence) {
     size_t used = strlen(list->text);
-    snprintf(list->text + used, sizeof list->text - used, "%s%s", list->n++ > 0 ? "; " : "", sentence);
+    snprintf(list->text + used, sizeof list->text - used, "%s%s", list->n++ > 0 ? "; " : "",
+             sentence);
 }
 
 /* The size by name, then every number that was given. */
@@ -294,20 +309,21 @@ static status resolve_model(const train_settings *s, int64_t vocab_size, model_c
     if (size == NULL) {
         const char *names[64];
         int n = 0;
-        for (; n < model_preset_count() && n < 64; n++) names[n] = model_preset_at(n)->name;
+        for (; n < model_preset_count() && n < 64; n++)
+            names[n] = model_preset_at(n)->name;
         int near = word_nearest(s->size, names, n);
         return FAIL(F_CONFIG, text("model.size = \"%s\"", s->size), "train settings",
                     s->size[0] == 0 ? "no model size and no recipe was named"
-                    : near >= 0     ? text("there is no such size; the nearest is \"%s\"", names[near])
-                                    : "there is no such size",
+                    : near >= 0 ? text("there is no such size; the nearest is \"%s\"", names[near])
+                                : "there is no such size",
                     "name one: --size f-1m, or a recipe: --preset tiny");
     }
     *c = size->config;
     int64_t *wide[] = {&c->d_model, &c->n_layer, &c->d_ff, &c->d_expert};
     const int64_t wide_given[] = {s->d_model, s->n_layer, s->d_ff, s->d_expert};
-    int *narrow[] = {&c->n_head, &c->n_kv_head, &c->head_dim, &c->n_expert, &c->n_expert_used,
-                     &c->n_shared_expert, &c->n_mtp};
-    const int narrow_given[] = {s->n_head,   s->n_kv_head,     s->head_dim,        s->n_expert,
+    int *narrow[] = {&c->n_head,        &c->n_kv_head,       &c->head_dim, &c->n_expert,
+                     &c->n_expert_used, &c->n_shared_expert, &c->n_mtp};
+    const int narrow_given[] = {s->n_head,        s->n_kv_head,       s->head_dim, s->n_expert,
                                 s->n_expert_used, s->n_shared_expert, s->n_mtp};
     for (int i = 0; i < 4; i++)
         if (wide_given[i] > 0) *wide[i] = wide_given[i];
@@ -363,8 +379,9 @@ static void fix_by_size(train_settings *s, const model_config *c) {
 
 static void check_batch(const train_settings *s, complaint_list *list) {
     if (s->batch_tokens % s->seq_len != 0)
-        complain(list, text("train.batch-tokens = %" PRId64 " is not a multiple of seq-len = %" PRId64,
-                            s->batch_tokens, s->seq_len));
+        complain(list,
+                 text("train.batch-tokens = %" PRId64 " is not a multiple of seq-len = %" PRId64,
+                      s->batch_tokens, s->seq_len));
     if (s->micro_batch > s->batch_tokens / s->seq_len)
         complain(list, text("train.micro-batch = %d rows, the batch has %" PRId64, s->micro_batch,
                             s->batch_tokens / s->seq_len));
@@ -373,7 +390,8 @@ static void check_batch(const train_settings *s, complaint_list *list) {
 static void check_lengths(const train_settings *s, complaint_list *list) {
     int n = (s->max_steps > 0) + (s->tokens > 0) + (s->minutes > 0);
     if (n == 0) complain(list, "no length: give --max-steps, --tokens or --minutes");
-    if (s->max_steps == 0 && n > 1) complain(list, "train.tokens and train.minutes cannot both decide");
+    if (s->max_steps == 0 && n > 1)
+        complain(list, "train.tokens and train.minutes cannot both decide");
     if (s->min_learning_rate > s->learning_rate)
         complain(list, text("train.min-learning-rate = %g is above learning-rate = %g",
                             s->min_learning_rate, s->learning_rate));
@@ -395,7 +413,8 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
                              config->vocab_size, vocab_size));
     if (list.n > 0)
         return FAIL(F_CONFIG, text("%d setting%s not accepted", list.n, list.n == 1 ? "" : "s"),
-                    "train settings", list.text, "change them; fathom train --help names every setting");
+                    "train settings", list.text,
+                    "change them; fathom train --help names every setting");
     TRY(model_config_check(config, "train settings"));
     record_model(s, config);
     return STATUS_OK;
@@ -403,11 +422,14 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
 
 /* -- what depends on the number of steps -- */
 
-static int64_t at_least(int64_t least, int64_t n) { return n < least ? least : n; }
+static int64_t at_least(int64_t least, int64_t n) {
+    return n < least ? least : n;
+}
 
 void train_fix_steps(train_settings *s, int64_t steps_done, double tokens_per_second) {
     if (s->max_steps == 0) {
-        double tokens = s->tokens > 0 ? (double)s->tokens : 0.9 * 60 * s->minutes * tokens_per_second;
+        double tokens =
+            s->tokens > 0 ? (double)s->tokens : 0.9 * 60 * s->minutes * tokens_per_second;
         double steps = floor(tokens / (double)s->batch_tokens);
         s->max_steps = at_least(1, steps < 1e12 ? (int64_t)steps : (int64_t)1e12);
         if (s->tokens == 0) s->max_steps += steps_done; /* minutes are those still to come */

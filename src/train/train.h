@@ -31,7 +31,12 @@
 #include "base/options.h"
 #include "model/model.h"
 
-typedef enum lr_schedule { SCHEDULE_WSD, SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } lr_schedule;
+typedef enum lr_schedule {
+    SCHEDULE_WSD,
+    SCHEDULE_COSINE,
+    SCHEDULE_LINEAR,
+    SCHEDULE_CONSTANT
+} lr_schedule;
 typedef enum train_precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 } train_precision;
 typedef enum resume_mode {
     RESUME_AUTO, /* continue if the run folder holds a run, else begin */
@@ -119,19 +124,19 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
 void train_fix_steps(train_settings *s, int64_t steps_done, double tokens_per_second);
 
 typedef struct train_result {
-    int64_t steps, tokens;   /* of the whole run, resumed parts included */
-    double seconds;          /* of training, all parts together */
+    int64_t steps, tokens;         /* of the whole run, resumed parts included */
+    double seconds;                /* of training, all parts together */
     double first_loss, train_loss; /* nats per token of the first and the last step */
     double val_loss, val_bpb;      /* last validation: nats per token, bits per byte */
     double best_val_loss;
     int64_t best_step;
-    int64_t skipped;         /* steps without update: gradient not finite */
-    int64_t max_steps;       /* where the run ends */
-    int64_t resumed_from;    /* step, -1 = began fresh */
-    bool already_done;       /* nothing was left to do */
-    sha256_hex weights;      /* of all masters in registration order */
-    double tokens_per_second; /* of this part, steps only */
-    int64_t peak_bytes, planned_bytes; /* peak resident set, and what the plan said */
+    int64_t skipped;                      /* steps without update: gradient not finite */
+    int64_t max_steps;                    /* where the run ends */
+    int64_t resumed_from;                 /* step, -1 = began fresh */
+    bool already_done;                    /* nothing was left to do */
+    sha256_hex weights;                   /* of all masters in registration order */
+    double tokens_per_second;             /* of this part, steps only */
+    int64_t peak_bytes, planned_bytes;    /* peak resident set, and what the plan said */
     double part_seconds, planned_seconds; /* steps of this part; the plan for them */
 } train_result;
 

@@ -47,7 +47,8 @@ static status choose_length(train_settings *s) {
     }
     if (n > 1)
         return FAIL(F_USAGE, "more than one length was given", "train",
-                    "--max-steps, --tokens and --minutes each decide how long a run is", "keep one of them");
+                    "--max-steps, --tokens and --minutes each decide how long a run is",
+                    "keep one of them");
     if (n == 1 && which != 0) s->max_steps = 0;
     if (n == 1 && which != 1) s->tokens = 0;
     if (n == 1 && which != 2) s->minutes = 0;
@@ -96,8 +97,8 @@ static status check_source(train_settings *s) {
     if (s->input != NULL && s->input[0] == 0) s->input = NULL;
     if ((s->data == NULL) != (s->input == NULL)) return STATUS_OK;
     if (s->data != NULL)
-        return FAIL(F_USAGE, "both --data and --input were given", "train", "a run reads one of them",
-                    "leave one out");
+        return FAIL(F_USAGE, "both --data and --input were given", "train",
+                    "a run reads one of them", "leave one out");
     return FAIL(F_USAGE, "nothing to train on", "train", "neither a dataset nor a file was named",
                 "fathom train DATASET, or --input FILE; fathom data get makes a dataset");
 }
@@ -153,7 +154,9 @@ static status say_result(command_context *c, const train_settings *s, const trai
         duration_text(r->seconds));
     say(c, "loss        %.4f -> %.4f nats per token\n", r->first_loss, r->train_loss);
     if (r->best_step >= 0)
-        say(c, "validation  %.4f nats per token, %.4f bits per byte (best %.4f, step %s, in %s/model)\n",
+        say(c,
+            "validation  %.4f nats per token, %.4f bits per byte (best %.4f, step %s, in "
+            "%s/model)\n",
             r->val_loss, r->val_bpb, r->best_val_loss, count_text(r->best_step), s->run);
     if (r->part_seconds > 0)
         say(c, "memory      %s planned, %s used at most\n", bytes_text((double)r->planned_bytes),
@@ -211,10 +214,11 @@ const command train_command = {
                 "fathom train runs/first --minutes 60\n"
                 "fathom train -n data/mini --size f-15m --tokens 20M\n"
                 "fathom train --preset shakespeare-char --input input.txt --run runs/play",
-    .notes = "Reads a dataset (fathom data tokenize) or one file of text; writes a run folder:\n"
-             "config.ini, plan.json, env.json, metrics.jsonl, samples.jsonl, log.txt, checkpoints/\n"
-             "and model/, the best model in Hugging Face layout. The same command continues a run\n"
-             "that was stopped, at the exact step, with the same result byte for byte.",
+    .notes =
+        "Reads a dataset (fathom data tokenize) or one file of text; writes a run folder:\n"
+        "config.ini, plan.json, env.json, metrics.jsonl, samples.jsonl, log.txt, checkpoints/\n"
+        "and model/, the best model in Hugging Face layout. The same command continues a run\n"
+        "that was stopped, at the exact step, with the same result byte for byte.",
     .max_arguments = 1,
     .options = tables,
     .run = train_command_run,

@@ -54,8 +54,8 @@ static status dry_run(model *m, const row_set *rows, const gradient_options *opt
     return backward ? tape_backward(&t) : STATUS_OK;
 }
 
-status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len, const gradient_options *options,
-                          bool backward, int64_t *bytes) {
+status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
+                          const gradient_options *options, bool backward, int64_t *bytes) {
     row_set rows;
     arena memory;
     *bytes = 0;
@@ -69,7 +69,8 @@ status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len, const grad
     (void)madvise(memory.base, memory.limit, MADV_NOHUGEPAGE);
     size_t n = (size_t)(rows.capacity * seq_len) * sizeof(int32_t);
     int32_t *const arrays[] = {rows.ids, rows.target, rows.next_id, rows.target_mtp, rows.first};
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) memset(arrays[i], 0, n);
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        memset(arrays[i], 0, n);
     rows.n = rows.capacity;
     param_set_gradients(&m->params, gradient);
     s = dry_run(m, &rows, options, backward, &memory);
@@ -80,11 +81,13 @@ status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len, const grad
 }
 
 /* The largest halving of `rows` whose tape takes at most `limit` bytes. */
-static status rows_that_fit(trainer *t, int rows, bool backward, int64_t limit, int *fit, int64_t *bytes) {
+static status rows_that_fit(trainer *t, int rows, bool backward, int64_t limit, int *fit,
+                            int64_t *bytes) {
     gradient_options o = t->gradient;
     for (int n = rows;; n /= 2) {
         o.micro_batch = n;
-        TRY(trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, backward, bytes));
+        TRY(trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, backward,
+                               bytes));
         *fit = n;
         if (*bytes <= limit || n == 1) return STATUS_OK;
     }
@@ -145,7 +148,8 @@ static status open_memory(trainer *t) {
     TRY(choose_rows(t, n_rows, &val_rows));
     TRY(rows_init(&t->val_rows, val_rows, s->seq_len));
     size_t room = (size_t)memory_available();
-    return arena_init(&t->step_memory, "activations", room > ((size_t)1 << 30) ? room : (size_t)1 << 30);
+    return arena_init(&t->step_memory, "activations",
+                      room > ((size_t)1 << 30) ? room : (size_t)1 << 30);
 }
 
 status trainer_open(trainer *t, const train_settings *s) {
@@ -303,8 +307,9 @@ status trainer_evaluate(trainer *t, evaluation *e) {
     e->counted = sum.counted;
     e->loss = sum.loss_sum / (double)sum.counted;
     /* bytes behind the rows that were used: their share of the split's targets */
-    double bytes_per_target = (double)loader_text_bytes(t->validation) /
-                              (double)(loader_tokens(t->validation) - loader_documents(t->validation));
+    double bytes_per_target =
+        (double)loader_text_bytes(t->validation) /
+        (double)(loader_tokens(t->validation) - loader_documents(t->validation));
     e->bpb = e->loss / (bytes_per_target * 0.69314718055994530942);
     return STATUS_OK;
 }

@@ -27,9 +27,10 @@ typedef struct step_report {
     double loss, mtp_loss, balance_loss; /* nats per target; balance per row */
     double grad_norm, lr;
     int64_t counted;
-    bool skipped;            /* the gradient was not finite: no update */
-    const char *bad;         /* its first parameter that is not; NULL */
-    double expert_max_violation; /* largest over layers of max count / mean - 1; -1 without experts */
+    bool skipped;    /* the gradient was not finite: no update */
+    const char *bad; /* its first parameter that is not; NULL */
+    double
+        expert_max_violation; /* largest over layers of max count / mean - 1; -1 without experts */
 } step_report;
 
 typedef struct evaluation {
@@ -55,8 +56,9 @@ status trainer_measure(trainer *t, double seconds, double *tokens_per_second) MU
 
 /* Bytes of the tape of options->micro_batch rows, from a dry run: forward and backward, or a forward
  * that does not record. */
-status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len, const gradient_options *options,
-                          bool backward, int64_t *bytes) MUST_CHECK;
+status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
+                          const gradient_options *options, bool backward,
+                          int64_t *bytes) MUST_CHECK;
 bool train_uses_bf16(train_precision precision);
 
 #endif

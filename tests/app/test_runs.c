@@ -26,11 +26,13 @@ static status write_run(const char *run, int n, double start, double end) {
     for (int i = 1; i <= n; i++) {
         double loss = start + (end - start) * i / n + 0.01 * (i % 3 - 1);
         char line[256];
-        int used = snprintf(line, sizeof line,
-                            "{\"step\":%d,\"tokens\":%d,\"time\":%g,\"loss\":%.6f,\"tok_per_sec\":50", i,
-                            i * 100, i * 2.0, loss);
-        snprintf(line + used, sizeof line - (size_t)used, i % 10 == 0 ? ",\"val_loss\":%.6f,\"val_bpb\":%.6f}" : "}",
-                 loss + 0.1, (loss + 0.1) / log(2));
+        int used =
+            snprintf(line, sizeof line,
+                     "{\"step\":%d,\"tokens\":%d,\"time\":%g,\"loss\":%.6f,\"tok_per_sec\":50", i,
+                     i * 100, i * 2.0, loss);
+        snprintf(line + used, sizeof line - (size_t)used,
+                 i % 10 == 0 ? ",\"val_loss\":%.6f,\"val_bpb\":%.6f}" : "}", loss + 0.1,
+                 (loss + 0.1) / log(2));
         TRY(file_append_line(path, line));
     }
     return STATUS_OK;
@@ -40,7 +42,8 @@ static status write_run(const char *run, int n, double start, double end) {
  * standard output (free). */
 static int call(const char *folder, char **out, int n, const char *const *words) {
     static const command *const commands[] = {&runs_command, NULL};
-    static const command_program program = {.name = "fathom", .version = "0", .about = "test", .commands = commands};
+    static const command_program program = {
+        .name = "fathom", .version = "0", .about = "test", .commands = commands};
     char *argv[CALL_WORDS + 2] = {(char[]){"fathom"}}, copies[CALL_WORDS][256], path[PATH_SIZE];
     size_t size;
     for (int i = 0; i < n; i++) {
@@ -60,8 +63,9 @@ static int call(const char *folder, char **out, int n, const char *const *words)
     if (file_read(path, 0, out, &size) != STATUS_OK) return -1;
     return code;
 }
-#define CALL(out, ...) call(folder, out, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), \
-                            (const char *[]){__VA_ARGS__})
+#define CALL(out, ...)                                                                             \
+    call(folder, out, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)),               \
+         (const char *[]){__VA_ARGS__})
 
 TEST(run_record_reads_metrics_and_passes_over_torn_lines) {
     char run[PATH_SIZE], path[PATH_SIZE];
@@ -71,16 +75,19 @@ TEST(run_record_reads_metrics_and_passes_over_torn_lines) {
     REQUIRE_OK(path_join(path, run, "metrics.jsonl"));
     REQUIRE_OK(file_append_line(path, "{\"step\":41,\"tok"));
     REQUIRE_OK(run_record_read(&r, run));
-    CHECK(r.n == 40 && r.bad_lines == 1 && r.best == 39 && !r.running, "%d lines, %d bad, best %d", r.n,
-          r.bad_lines, (int)r.best);
-    CHECK(isnan(r.points[0].val_loss) && !isnan(r.points[9].val_loss), "evaluations are every ten steps");
+    CHECK(r.n == 40 && r.bad_lines == 1 && r.best == 39 && !r.running, "%d lines, %d bad, best %d",
+          r.n, r.bad_lines, (int)r.best);
+    CHECK(isnan(r.points[0].val_loss) && !isnan(r.points[9].val_loss),
+          "evaluations are every ten steps");
     int n;
     double error, mean = run_metric_mean(&r, run_metric_find("tokens"), 0, 400, &n, &error);
     CHECK(n == 4 && mean == 250, "%d, %g", n, mean);
-    CHECK(fabs(error - sqrt((150 * 150 + 50 * 50) * 2 / 3.0 / 4)) < 1e-9, "standard error %g", error);
+    CHECK(fabs(error - sqrt((150 * 150 + 50 * 50) * 2 / 3.0 / 4)) < 1e-9, "standard error %g",
+          error);
     CHECK(run_metric_find("nothing") == -1 && strcmp(run_metric_name(0), "step") == 0, "names");
     run_record_clear(&r);
-    CHECK(run_record_read(&r, "/nonexistent") == STATUS_IO && error_last()->id == F_MISSING, "no run there");
+    CHECK(run_record_read(&r, "/nonexistent") == STATUS_IO && error_last()->id == F_MISSING,
+          "no run there");
 }
 
 TEST(runs_commands_show_what_the_files_hold) {
@@ -92,17 +99,22 @@ TEST(runs_commands_show_what_the_files_hold) {
     REQUIRE_OK(write_run(a, 50, 5, 1));
     REQUIRE_OK(write_run(b, 100, 5, 3));
     REQUIRE_OK(write_run(c, 50, 5, 1.001));
-    CHECK(CALL(&out, "runs", "ls", folder) == 0 && strstr(out, "/a ") && strstr(out, "/b ") && strstr(out, "done"),
+    CHECK(CALL(&out, "runs", "ls", folder) == 0 && strstr(out, "/a ") && strstr(out, "/b ") &&
+              strstr(out, "done"),
           "%s", out);
     mem_free(out);
-    CHECK(CALL(&out, "runs", "show", a) == 0 && strstr(out, "50 of 50") && strstr(out, "best"), "%s", out);
+    CHECK(CALL(&out, "runs", "show", a) == 0 && strstr(out, "50 of 50") && strstr(out, "best"),
+          "%s", out);
     mem_free(out);
     CHECK(CALL(&out, "runs", "compare", a, b) == 0 && strstr(out, "learning-rate") == NULL &&
-              strstr(out, "max-steps") && strstr(out, "the first is better"), "%s", out);
+              strstr(out, "max-steps") && strstr(out, "the first is better"),
+          "%s", out);
     mem_free(out);
-    CHECK(CALL(&out, "runs", "compare", a, c) == 0 && strstr(out, "not distinguishable"), "%s", out);
+    CHECK(CALL(&out, "runs", "compare", a, c) == 0 && strstr(out, "not distinguishable"), "%s",
+          out);
     mem_free(out);
-    CHECK(CALL(&out, "runs", "plot", a, "--metric", "val_bpb", "--csv") == 0 && strncmp(out, "step,val_bpb\n10,", 16) == 0,
+    CHECK(CALL(&out, "runs", "plot", a, "--metric", "val_bpb", "--csv") == 0 &&
+              strncmp(out, "step,val_bpb\n10,", 16) == 0,
           "%s", out);
     mem_free(out);
     CHECK(CALL(&out, "runs", "plot", a) == 0 && strstr(out, "*"), "%s", out);
@@ -112,7 +124,8 @@ TEST(runs_commands_show_what_the_files_hold) {
     CHECK(CALL(&out, "runs", "export", b, "--to", "json", "--json") == 0, "%s", out);
     json_t *o;
     REQUIRE_OK(json_parse(out, strlen(out), "out", &o));
-    CHECK(json_array_size(json_object_get(json_object_get(o, "result"), "metrics")) == 100, "%s", out);
+    CHECK(json_array_size(json_object_get(json_object_get(o, "result"), "metrics")) == 100, "%s",
+          out);
     json_decref(o);
     mem_free(out);
     CHECK(CALL(&out, "runs", "watch", a) == 0 && strstr(out, "is not running: done"), "%s", out);
@@ -126,11 +139,15 @@ TEST(runs_rm_asks_and_keeps_the_best) {
     REQUIRE_OK(write_run(a, 20, 5, 1));
     REQUIRE_OK(path_join(path, a, "checkpoints/step-20"));
     REQUIRE_OK(folder_create(path));
-    CHECK(CALL(&out, "runs", "rm", a, "--no-input") == 64 && path_exists(a), "removed without a yes");
+    CHECK(CALL(&out, "runs", "rm", a, "--no-input") == 64 && path_exists(a),
+          "removed without a yes");
     mem_free(out);
-    CHECK(CALL(&out, "runs", "rm", a, "-n") == 0 && path_exists(a) && strstr(out, "would remove"), "%s", out);
+    CHECK(CALL(&out, "runs", "rm", a, "-n") == 0 && path_exists(a) && strstr(out, "would remove"),
+          "%s", out);
     mem_free(out);
-    CHECK(CALL(&out, "runs", "rm", "--keep-best", "-y", a) == 0 && path_exists(a) && !path_exists(path), "%s", out);
+    CHECK(CALL(&out, "runs", "rm", "--keep-best", "-y", a) == 0 && path_exists(a) &&
+              !path_exists(path),
+          "%s", out);
     mem_free(out);
     CHECK(CALL(&out, "runs", "rm", "-y", a) == 0 && !path_exists(a), "%s", out);
     mem_free(out);

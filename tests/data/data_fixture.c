@@ -27,7 +27,8 @@ static status write_shard(const char *folder, const char *file, const int *docum
     shard_writer *w;
     TRY(shard_begin(&w, text("%s/%s", folder, file), &facts));
     int64_t place = 0;
-    for (int d = 0; d < from; d++) place += documents[d];
+    for (int d = 0; d < from; d++)
+        place += documents[d];
     for (int d = from; d < to; d++) {
         int32_t *ids = mem_alloc((size_t)documents[d] * sizeof *ids);
         status s = ids != NULL ? STATUS_OK : STATUS_MEMORY;

@@ -41,7 +41,8 @@ static const char *texts(void) {
         size_t end = at + strcspn(bytes + at, "\n");
         record r;
         if (record_read(&r, bytes + at, end - at, "test") != STATUS_OK) return "not a record";
-        used += (size_t)snprintf(joined + used, sizeof joined - used, "%s%s", used > 0 ? "|" : "", r.text);
+        used += (size_t)snprintf(joined + used, sizeof joined - used, "%s%s", used > 0 ? "|" : "",
+                                 r.text);
         record_clear(&r);
         at = end + 1;
     }
@@ -51,7 +52,9 @@ static const char *texts(void) {
 
 TEST(import_text_is_one_document_as_it_is) {
     fresh();
-    REQUIRE_OK(fixture_write(folder, "a.txt", "\xEF\xBB\xBF" "first\r\nsecond \"q\" \\ \t\x01 \xC3\xA9\n\nend"));
+    REQUIRE_OK(fixture_write(folder, "a.txt",
+                             "\xEF\xBB\xBF"
+                             "first\r\nsecond \"q\" \\ \t\x01 \xC3\xA9\n\nend"));
     import_result r;
     REQUIRE_OK(import_one("a.txt", (import_options){0}, &r));
     CHECK(r.documents == 1 && r.files == 1 && r.lines == 4 && r.bad == 0, "%" PRId64, r.lines);
@@ -61,10 +64,12 @@ TEST(import_text_is_one_document_as_it_is) {
 
 TEST(import_json_lines) {
     fresh();
-    REQUIRE_OK(fixture_write(folder, "a.dat", "\n{\"text\": \"one\\u00e9\", \"x\": 1}\n  \n{\"text\":\"two\"}"));
+    REQUIRE_OK(fixture_write(folder, "a.dat",
+                             "\n{\"text\": \"one\\u00e9\", \"x\": 1}\n  \n{\"text\":\"two\"}"));
     import_result r;
     REQUIRE_OK(import_one("a.dat", (import_options){0}, &r));
-    CHECK(r.documents == 2 && r.lines == 4 && r.bad == 0, "%" PRId64 " %" PRId64, r.documents, r.lines);
+    CHECK(r.documents == 2 && r.lines == 4 && r.bad == 0, "%" PRId64 " %" PRId64, r.documents,
+          r.lines);
     CHECK(strcmp(texts(), "one\xC3\xA9|two") == 0, "%s", texts());
     /* The same file as text, if asked: another dataset under the same folder name is allowed. */
     REQUIRE_OK(import_one("a.dat", (import_options){.format = IMPORT_TEXT}, &r));
@@ -87,19 +92,22 @@ TEST(import_maps_keys) {
     CHECK(error_last()->id == F_RECORD && strstr(error_last()->why, "it has q, a") != NULL, "%s",
           error_last()->why);
     CHECK(strstr(error_last()->fix, "--map") != NULL, "%s", error_last()->fix);
-    CHECK(import_one("a", (import_options){.map = &wrong, .n_map = 1}, &r) == STATUS_USAGE, "label");
+    CHECK(import_one("a", (import_options){.map = &wrong, .n_map = 1}, &r) == STATUS_USAGE,
+          "label");
 }
 
 TEST(import_bad_utf8_is_named) {
     fresh();
     REQUIRE_OK(fixture_write(folder, "notes.txt", "good\nb\xE9 bad\ngood \xC3\xA9\n"));
     import_result r;
-    CHECK(import_one("notes.txt", (import_options){.max_bad = 0.001}, &r) == STATUS_FORMAT, "refused");
+    CHECK(import_one("notes.txt", (import_options){.max_bad = 0.001}, &r) == STATUS_FORMAT,
+          "refused");
     const error_report *e = error_last();
     CHECK(e->id == F_NOT_UTF8 && error_exit_code(e->id) == 65, "%s", error_title(e->id));
     CHECK(strstr(e->what, "notes.txt") != NULL, "%s", e->what);
     CHECK(strstr(e->where, "line 2") != NULL && strstr(e->where, "0xE9") != NULL, "%s", e->where);
-    CHECK(strstr(e->why, "1 of 3 lines") != NULL && strstr(e->why, "ISO-8859-1") != NULL, "%s", e->why);
+    CHECK(strstr(e->why, "1 of 3 lines") != NULL && strstr(e->why, "ISO-8859-1") != NULL, "%s",
+          e->why);
     CHECK(strstr(e->fix, "--encoding latin1") != NULL, "%s", e->fix);
     CHECK(!path_exists(text("%s/data.json", out)) && !path_exists(text("%s/corpus.jsonl", out)),
           "nothing was written");
@@ -109,16 +117,18 @@ TEST(import_bad_utf8_is_named) {
     REQUIRE_OK(fixture_write(folder, "w.txt", "a \x93quote\x94\n"));
     snprintf(out, sizeof out, "%s/out2", folder);
     CHECK(import_one("w.txt", (import_options){0}, &r) == STATUS_FORMAT, "refused");
-    CHECK(strstr(error_last()->why, "Windows-1252") != NULL && strstr(error_last()->fix, "iconv") != NULL,
+    CHECK(strstr(error_last()->why, "Windows-1252") != NULL &&
+              strstr(error_last()->fix, "iconv") != NULL,
           "%s", error_last()->why);
 }
 
 TEST(import_refused_lines_are_kept_aside) {
     fresh();
-    REQUIRE_OK(fixture_write(folder, "a.jsonl",
-                             "{\"text\":\"one\"}\n{\"text\": 5}\nnot json\n{\"text\":\"\\ud800\"}\n"
-                             "{\"text\":\"b\xE9\"}\n{\"text\":\"a\",\"text\":\"b\"}\n[1]\n{\"text\":\"two\"}\n"
-                             "{\"text\":\"nul \\u0000\"}\n"));
+    REQUIRE_OK(fixture_write(
+        folder, "a.jsonl",
+        "{\"text\":\"one\"}\n{\"text\": 5}\nnot json\n{\"text\":\"\\ud800\"}\n"
+        "{\"text\":\"b\xE9\"}\n{\"text\":\"a\",\"text\":\"b\"}\n[1]\n{\"text\":\"two\"}\n"
+        "{\"text\":\"nul \\u0000\"}\n"));
     import_result r;
     CHECK(import_one("a.jsonl", (import_options){.max_bad = 0.5}, &r) == STATUS_FORMAT, "7 of 9");
     CHECK(error_last()->id == F_RECORD && strstr(error_last()->where, "line 2") != NULL, "%s",
@@ -147,7 +157,8 @@ TEST(import_folders) {
     REQUIRE_OK(folder_create(text("%s/in/sub", folder)));
     REQUIRE_OK(fixture_write(folder, "in/b.txt", "second\n"));
     REQUIRE_OK(fixture_write(folder, "in/a.txt", "first\n"));
-    REQUIRE_OK(fixture_write(folder, "in/sub/c.jsonl", "{\"text\":\"third\"}\n{\"text\":\"first\\n\"}\n{\"text\":\" \"}\n"));
+    REQUIRE_OK(fixture_write(folder, "in/sub/c.jsonl",
+                             "{\"text\":\"third\"}\n{\"text\":\"first\\n\"}\n{\"text\":\" \"}\n"));
     REQUIRE_OK(fixture_write(folder, "in/.hidden", "never\n"));
     REQUIRE_OK(file_write(text("%s/in/picture", folder), "\x89PNG\0\0", 6));
     REQUIRE_OK(fixture_write(folder, "in/z\xE9.txt", "odd name\n"));
@@ -170,13 +181,21 @@ TEST(import_refuses_what_holds_no_text) {
     fresh();
     import_result r;
     REQUIRE_OK(file_write(text("%s/x", folder), "ab\0c", 4));
-    CHECK(import_one("x", (import_options){0}, &r) == STATUS_FORMAT && error_last()->id == F_NOT_UTF8, "zero");
-    REQUIRE_OK(file_write(text("%s/u", folder), "\xFF\xFE" "a\0b\0", 6));
+    CHECK(import_one("x", (import_options){0}, &r) == STATUS_FORMAT &&
+              error_last()->id == F_NOT_UTF8,
+          "zero");
+    REQUIRE_OK(file_write(text("%s/u", folder),
+                          "\xFF\xFE"
+                          "a\0b\0",
+                          6));
     CHECK(import_one("u", (import_options){0}, &r) == STATUS_FORMAT, "UTF-16");
     CHECK(strstr(error_last()->fix, "UTF-16") != NULL, "%s", error_last()->fix);
     REQUIRE_OK(fixture_write(folder, "e", ""));
-    CHECK(import_one("e", (import_options){0}, &r) == STATUS_FORMAT && error_last()->id == F_NO_TEXT, "empty");
-    CHECK(import_one("none", (import_options){0}, &r) == STATUS_IO && error_last()->id == F_MISSING, "missing");
+    CHECK(import_one("e", (import_options){0}, &r) == STATUS_FORMAT &&
+              error_last()->id == F_NO_TEXT,
+          "empty");
+    CHECK(import_one("none", (import_options){0}, &r) == STATUS_IO && error_last()->id == F_MISSING,
+          "missing");
     CHECK(!path_exists(text("%s/data.json", out)), "nothing was written");
 }
 
@@ -186,7 +205,9 @@ TEST(import_does_not_overwrite_another_dataset) {
     REQUIRE_OK(fixture_write(folder, "a", "text a\n"));
     REQUIRE_OK(fixture_write(folder, "b", "text b\n"));
     REQUIRE_OK(import_one("a", (import_options){0}, &r));
-    CHECK(import_one("b", (import_options){0}, &r) == STATUS_IO && error_last()->id == F_CANNOT_CREATE, "b");
+    CHECK(import_one("b", (import_options){0}, &r) == STATUS_IO &&
+              error_last()->id == F_CANNOT_CREATE,
+          "b");
     CHECK(strcmp(texts(), "text a\n") == 0, "kept");
     REQUIRE_OK(fixture_write(folder, "a", "text a, changed\n"));
     REQUIRE_OK(import_one("a", (import_options){0}, &r));
@@ -203,8 +224,10 @@ TEST(import_dry_run_writes_nothing) {
     REQUIRE_OK(fixture_write(folder, "a", "{\"text\":\"abcd\"}\n{\"x\":1}\n{\n"));
     import_result r;
     int refused = 0;
-    REQUIRE_OK(import_one("a", (import_options){.dry = true, .max_bad = 1, .refused = count_refused,
-                                                .context = &refused}, &r));
+    REQUIRE_OK(import_one(
+        "a",
+        (import_options){.dry = true, .max_bad = 1, .refused = count_refused, .context = &refused},
+        &r));
     CHECK(r.documents == 1 && r.bad == 2 && refused == 2 && r.lengths[2] == 1, "%d", refused);
     CHECK(!path_exists(out), "no folder");
 }
@@ -216,7 +239,8 @@ static status import_again(void) {
 
 TEST(import_survives_every_allocation_failure) {
     fresh();
-    REQUIRE_OK(fixture_write(folder, "a", "{\"text\":\"one\"}\n{\"text\":\"b\xE9\"}\n{\"text\":\"two\"}\n"));
+    REQUIRE_OK(fixture_write(folder, "a",
+                             "{\"text\":\"one\"}\n{\"text\":\"b\xE9\"}\n{\"text\":\"two\"}\n"));
     REQUIRE_OK(import_again());
     char *want, *got;
     size_t n_want, n_got;
@@ -244,14 +268,21 @@ TEST(jsonl_lines_survive_any_text) {
     char bytes[64];
     for (int c = 1; c < 128; c++) {
         snprintf(bytes, sizeof bytes, "a%c\xC3\xA9\xF0\x9F\x98\x80%c", c, c);
-        document d = {.id = "0", .source = "s\"", .version = "", .path = "p\\", .text = bytes,
+        document d = {.id = "0",
+                      .source = "s\"",
+                      .version = "",
+                      .path = "p\\",
+                      .text = bytes,
                       .text_bytes = strlen(bytes)};
         buffer_cut(&line, 0);
         jsonl_write(&line, &d);
         record r;
         REQUIRE_OK(record_read(&r, line.bytes, line.n - 1, "line"));
-        CHECK(strcmp(r.text, bytes) == 0 && strcmp(r.source, "s\"") == 0 && strcmp(r.path, "p\\") == 0, "%d", c);
-        CHECK(line.bytes[line.n - 1] == '\n' && memchr(line.bytes, '\n', line.n - 1) == NULL, "one line");
+        CHECK(strcmp(r.text, bytes) == 0 && strcmp(r.source, "s\"") == 0 &&
+                  strcmp(r.path, "p\\") == 0,
+              "%d", c);
+        CHECK(line.bytes[line.n - 1] == '\n' && memchr(line.bytes, '\n', line.n - 1) == NULL,
+              "one line");
         record_clear(&r);
     }
     buffer_clear(&line);
@@ -273,7 +304,8 @@ TEST(hash_set_keeps_marks_while_growing) {
     int wrong = 0;
     for (uint64_t i = 0; i < 20000; i++) {
         uint64_t h = i * 0x9E3779B97F4A7C15u;
-        wrong += !hash_set_has(&s, h) || hash_set_marked(&s, h) != (i % 3 == 0) || hash_set_has(&s, h + 3);
+        wrong += !hash_set_has(&s, h) || hash_set_marked(&s, h) != (i % 3 == 0) ||
+                 hash_set_has(&s, h + 3);
     }
     CHECK(wrong == 0 && hash_set_marked_count(&s) == 6667, "%d wrong", wrong);
     hash_set_clear(&s);
@@ -283,10 +315,23 @@ TEST(utf8_finds_the_first_bad_byte) {
     static const struct {
         const char *bytes;
         size_t valid;
-    } cases[] = {{"", 0}, {"abc", 3}, {"\xC3\xA9", 2}, {"\xE2\x82\xAC", 3}, {"\xF0\x9F\x98\x80", 4},
-                 {"a\xC3", 1}, {"\xC0\x80", 0}, {"\xC1\xBF", 0}, {"\xE0\x9F\xBF", 0}, {"\xED\xA0\x80", 0},
-                 {"\xEE\x80\x80", 3}, {"\xF0\x8F\xBF\xBF", 0}, {"\xF4\x8F\xBF\xBF", 4}, {"\xF4\x90\x80\x80", 0},
-                 {"\xF5\x80\x80\x80", 0}, {"abcdefgh\xFF", 8}, {"abcdefg\xC3\xA9hijklmno\x80", 17}};
+    } cases[] = {{"", 0},
+                 {"abc", 3},
+                 {"\xC3\xA9", 2},
+                 {"\xE2\x82\xAC", 3},
+                 {"\xF0\x9F\x98\x80", 4},
+                 {"a\xC3", 1},
+                 {"\xC0\x80", 0},
+                 {"\xC1\xBF", 0},
+                 {"\xE0\x9F\xBF", 0},
+                 {"\xED\xA0\x80", 0},
+                 {"\xEE\x80\x80", 3},
+                 {"\xF0\x8F\xBF\xBF", 0},
+                 {"\xF4\x8F\xBF\xBF", 4},
+                 {"\xF4\x90\x80\x80", 0},
+                 {"\xF5\x80\x80\x80", 0},
+                 {"abcdefgh\xFF", 8},
+                 {"abcdefg\xC3\xA9hijklmno\x80", 17}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         size_t got = utf8_valid(cases[i].bytes, strlen(cases[i].bytes));
         CHECK(got == cases[i].valid, "case %zu: %zu", i, got);

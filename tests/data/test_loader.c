@@ -26,7 +26,8 @@ static status row(loader *l, int64_t index, const rows *r) {
 static int make_documents(int *documents, int n, int mean, uint64_t seed) {
     int64_t total = 0;
     for (int i = 0; i < n; i++) {
-        documents[i] = 2 + (int)rng_below(rng_at(seed, RNG_TEST, 9), (uint64_t)i, (uint64_t)mean * 2);
+        documents[i] =
+            2 + (int)rng_below(rng_at(seed, RNG_TEST, 9), (uint64_t)i, (uint64_t)mean * 2);
         total += documents[i];
     }
     return (int)total;
@@ -101,11 +102,11 @@ static void packed_epoch(int n, int mean, int cuts, int T) {
 
 TEST(loader_sees_every_token_once_an_epoch) {
     packed_epoch(40, 30, 7, 16);
-    packed_epoch(40, 30, 1, 64);  /* a shard a document */
-    packed_epoch(5, 400, 5, 33);  /* documents longer than rows */
+    packed_epoch(40, 30, 1, 64);   /* a shard a document */
+    packed_epoch(5, 400, 5, 33);   /* documents longer than rows */
     packed_epoch(200, 2, 50, 128); /* rows of many documents */
-    packed_epoch(1, 5, 1, 100);   /* one row, mostly filling */
-    packed_epoch(30, 20, 4, 1);   /* rows of one token */
+    packed_epoch(1, 5, 1, 100);    /* one row, mostly filling */
+    packed_epoch(30, 20, 4, 1);    /* rows of one token */
 }
 
 TEST(loader_validation_is_whole_and_in_order_for_every_stride) {
@@ -120,7 +121,8 @@ TEST(loader_validation_is_whole_and_in_order_for_every_stride) {
     REQUIRE(rows_make(&r, T) && seen != NULL, "memory");
     for (int stride = 0; stride <= T; stride += 3) {
         loader *l;
-        loader_options o = {.folder = folder, .split = SPLIT_VALIDATION, .seq_len = T, .stride = stride};
+        loader_options o = {
+            .folder = folder, .split = SPLIT_VALIDATION, .seq_len = T, .stride = stride};
         REQUIRE_OK(loader_open(&l, &o));
         int S = stride > 0 ? stride : T;
         memset(seen, 0, (size_t)total);
@@ -146,8 +148,8 @@ typedef struct pure_job {
 } pure_job;
 static void pure_chunk(void *context, int64_t i) {
     pure_job *j = context;
-    j->result[i] = loader_row(j->l, j->n - 1 - i,
-                              &(loader_slot){.ids = j->out + (j->n - 1 - i) * j->T});
+    j->result[i] =
+        loader_row(j->l, j->n - 1 - i, &(loader_slot){.ids = j->out + (j->n - 1 - i) * j->T});
 }
 
 TEST(loader_rows_are_pure) {
@@ -177,7 +179,8 @@ TEST(loader_rows_are_pure) {
     pure_job job = {b, T, n, two, result};
     pool_for(n, pure_chunk, &job);
     pool_stop();
-    for (int64_t i = 0; i < n; i++) CHECK(result[i] == STATUS_OK, "row %" PRId64, i);
+    for (int64_t i = 0; i < n; i++)
+        CHECK(result[i] == STATUS_OK, "row %" PRId64, i);
     CHECK(memcmp(one, two, (size_t)(n * T) * 4) == 0, "order of asking does not matter");
     CHECK(memcmp(one, three, (size_t)(n * T) * 4) != 0, "the seed does");
     CHECK(memcmp(one, one + loader_rows(a) * T, (size_t)(loader_rows(a) * T) * 4) != 0,
@@ -189,7 +192,8 @@ TEST(loader_rows_are_pure) {
 TEST(loader_stream_windows) {
     char folder[512], letters[1001];
     snprintf(folder, sizeof folder, "%s", test_folder());
-    for (int i = 0; i < 1000; i++) letters[i] = (char)(1 + i % 251);
+    for (int i = 0; i < 1000; i++)
+        letters[i] = (char)(1 + i % 251);
     letters[1000] = '\0';
     REQUIRE_OK(fixture_write(folder, "input.txt", letters));
     char path[600];
@@ -221,7 +225,8 @@ TEST(loader_stream_windows) {
         begins[at] = 1;
     }
     int starts = 0;
-    for (int i = 0; i < 251; i++) starts += begins[i];
+    for (int i = 0; i < 251; i++)
+        starts += begins[i];
     CHECK(starts == 251, "every start occurs: %d", starts);
     int64_t targets = 0;
     for (int64_t i = 0; i < loader_rows(held); i++) {
@@ -284,7 +289,8 @@ TEST(loader_damaged_block_is_named) {
         }
         bad++;
         CHECK(error_last()->id == F_SHARD, "%s", error_last()->what);
-        CHECK(strstr(error_last()->what, "train-00000.shard: block 0") != NULL, "%s", error_last()->what);
+        CHECK(strstr(error_last()->what, "train-00000.shard: block 0") != NULL, "%s",
+              error_last()->what);
         CHECK(strstr(error_last()->where, "documents affected") != NULL, "%s", error_last()->where);
     }
     CHECK(bad == 66 && good == 144, "%d bad, %d good", bad, good);

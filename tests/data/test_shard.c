@@ -47,7 +47,8 @@ static void round_trip(int vocab_size, int n, int mean) {
     REQUIRE_OK(path_size(path, &size));
     CHECK(size == entry.file_bytes, "%" PRId64, size);
     const shard_facts *facts = shard_get_facts(s);
-    CHECK(facts->vocab_size == vocab_size && facts->tokenizer == 0x1234 && facts->bos_id == 0, "facts");
+    CHECK(facts->vocab_size == vocab_size && facts->tokenizer == 0x1234 && facts->bos_id == 0,
+          "facts");
     rng r = rng_at(7, RNG_TEST, (uint64_t)n);
     int32_t *ids = mem_alloc((size_t)mean * 2 * sizeof *ids);
     REQUIRE(ids != NULL, "memory");
@@ -56,7 +57,8 @@ static void round_trip(int vocab_size, int n, int mean) {
     for (int d = 0; d < n; d++) {
         int64_t length = 1 + (int64_t)rng_below(r, at++, (uint64_t)mean * 2);
         shard_document doc = shard_document_at(s, d);
-        CHECK(doc.start == place && doc.id == (uint64_t)d + 100 && doc.text_bytes == length * 3, "%d", d);
+        CHECK(doc.start == place && doc.id == (uint64_t)d + 100 && doc.text_bytes == length * 3,
+              "%d", d);
         CHECK(shard_document_end(s, d) == place + length, "end of %d", d);
         CHECK(shard_find_document(s, place) == d, "first token of %d", d);
         CHECK(shard_find_document(s, place + length - 1) == d, "last token of %d", d);
@@ -68,14 +70,21 @@ static void round_trip(int vocab_size, int n, int mean) {
         place += length;
     }
     CHECK(place == shard_tokens(s), "all read");
-    for (int64_t b = 0; b < shard_blocks(s); b++) REQUIRE_OK(shard_check_block(s, b));
+    for (int64_t b = 0; b < shard_blocks(s); b++)
+        REQUIRE_OK(shard_check_block(s, b));
     mem_free(ids);
     shard_close(s);
 }
 
-TEST(shard_round_trip_narrow) { round_trip(65536, 300, 700); }
-TEST(shard_round_trip_wide) { round_trip(65537, 200, 700); }
-TEST(shard_round_trip_one_token) { round_trip(1, 1, 1); }
+TEST(shard_round_trip_narrow) {
+    round_trip(65536, 300, 700);
+}
+TEST(shard_round_trip_wide) {
+    round_trip(65537, 200, 700);
+}
+TEST(shard_round_trip_one_token) {
+    round_trip(1, 1, 1);
+}
 TEST(shard_of_no_documents) {
     round_trip(300, 0, 1);
     int64_t size;
@@ -93,7 +102,8 @@ TEST(shard_refuses_tokens_outside_the_vocabulary) {
     CHECK(shard_begin(&w, path, &wrong) == STATUS_FORMAT && w == NULL, "BOS outside");
     REQUIRE_OK(shard_begin(&w, path, &facts));
     int32_t high = 10, negative = -1;
-    CHECK(shard_add(w, &high, 1, 1, 0) == STATUS_FORMAT && error_last()->id == F_TOKEN_RANGE, "high");
+    CHECK(shard_add(w, &high, 1, 1, 0) == STATUS_FORMAT && error_last()->id == F_TOKEN_RANGE,
+          "high");
     CHECK(shard_add(w, &negative, 1, 1, 0) == STATUS_FORMAT, "negative");
     CHECK(shard_add(w, &high, 0, 1, 0) == STATUS_INTERNAL, "empty");
     shard_abandon(w);
@@ -162,8 +172,10 @@ TEST(shard_refuses_lying_headers) {
         CHECK(open_copy(lie, n, &s) == STATUS_FORMAT && s == NULL, "%s", lies[i].label);
         CHECK(error_last()->id == F_SHARD, "%s: %s", lies[i].label, error_last()->what);
         CHECK(strstr(error_last()->what, "copy.shard") != NULL, "%s names the file", lies[i].label);
-        CHECK(strstr(error_last()->where, "byte") != NULL, "%s: %s", lies[i].label, error_last()->where);
-        CHECK(error_last()->why[0] != '\0' && error_last()->fix[0] != '\0', "%s: parts", lies[i].label);
+        CHECK(strstr(error_last()->where, "byte") != NULL, "%s: %s", lies[i].label,
+              error_last()->where);
+        CHECK(error_last()->why[0] != '\0' && error_last()->fix[0] != '\0', "%s: parts",
+              lies[i].label);
         CHECK(mem_live_blocks() == before, "%s leaks", lies[i].label);
         memcpy(lie, bytes, n); /* the same without a new checksum */
         memcpy(lie + lies[i].at, &value, (size_t)lies[i].size);
@@ -194,7 +206,8 @@ TEST(shard_finds_every_damaged_byte) {
             status r = shard_read(s, 0, entry.n_tokens, ids);
             CHECK(r == STATUS_FORMAT && error_last()->id == F_SHARD, "byte %zu passed", i);
             CHECK(strstr(error_last()->where, "block 0 of 1") != NULL, "%s", error_last()->where);
-            CHECK(strstr(error_last()->where, "8 documents affected") != NULL, "%s", error_last()->where);
+            CHECK(strstr(error_last()->where, "8 documents affected") != NULL, "%s",
+                  error_last()->where);
             CHECK(shard_read(s, 0, 1, ids) == STATUS_FORMAT, "and again");
             at_read++;
             shard_close(s);
@@ -229,11 +242,12 @@ TEST(shard_finds_each_damaged_block) {
         int32_t id;
         for (int64_t other = 0; other < blocks; other++) {
             status r = shard_read(s, other * SHARD_BLOCK_TOKENS, 1, &id);
-            CHECK((r == STATUS_FORMAT) == (other == b), "block %" PRId64 " damaged, %" PRId64 " read",
-                  b, other);
+            CHECK((r == STATUS_FORMAT) == (other == b),
+                  "block %" PRId64 " damaged, %" PRId64 " read", b, other);
         }
         CHECK(shard_check_block(s, b) == STATUS_FORMAT, "check");
-        CHECK(strstr(error_last()->what, text("block %" PRId64, b)) != NULL, "%s", error_last()->what);
+        CHECK(strstr(error_last()->what, text("block %" PRId64, b)) != NULL, "%s",
+              error_last()->what);
         shard_close(s);
         bytes[at] = (char)(bytes[at] ^ 1);
     }

@@ -19,7 +19,9 @@
 
 static char folder[512];
 
-static void put(char *to, size_t room, const char *name) { snprintf(to, room, "%s/%s", folder, name); }
+static void put(char *to, size_t room, const char *name) {
+    snprintf(to, room, "%s/%s", folder, name);
+}
 
 /* n documents of about `bytes` bytes with some lines that many documents have. */
 static status make_corpus(const char *name, int n, size_t bytes) {
@@ -102,8 +104,10 @@ static int shared_lines(const char *a, const char *b) {
     snprintf(hay, size, "\n%s\n", b);
     for (char *at = copy; *at != '\0';) {
         size_t n = strcspn(at, "\n"), from = 0, to = n;
-        while (from < to && at[from] == ' ') from++;
-        while (to > from && at[to - 1] == ' ') to--;
+        while (from < to && at[from] == ' ')
+            from++;
+        while (to > from && at[to - 1] == ' ')
+            to--;
         snprintf(needle, sizeof needle, "\n%.*s\n", (int)(to - from), at + from);
         if (to > from) shared += strstr(hay, needle) != NULL;
         at += n + (at[n] == '\n');
@@ -119,14 +123,17 @@ TEST(tokenize_splits_share_no_line) {
     tokenize_result r;
     REQUIRE_OK(tokenize("d", (tokenize_options){.vocab_size = 400}, &r));
     int64_t all = r.text_bytes[0] + r.text_bytes[1] + r.bytes_dropped;
-    CHECK(!r.tail && r.documents[1] > 5 && r.documents[0] + r.documents[1] == 300, "%" PRId64, r.documents[1]);
-    CHECK(r.text_bytes[1] + r.bytes_dropped >= all / 20 && r.text_bytes[1] <= all / 5, "%" PRId64 " of %" PRId64,
-          r.text_bytes[1], all);
+    CHECK(!r.tail && r.documents[1] > 5 && r.documents[0] + r.documents[1] == 300, "%" PRId64,
+          r.documents[1]);
+    CHECK(r.text_bytes[1] + r.bytes_dropped >= all / 20 && r.text_bytes[1] <= all / 5,
+          "%" PRId64 " of %" PRId64, r.text_bytes[1], all);
     CHECK(r.lines_dropped >= 2 * r.documents[1], "the headings: %" PRId64, r.lines_dropped);
     const char *train = split_text("d", SPLIT_TRAIN), *held = split_text("d", SPLIT_VALIDATION);
-    CHECK((int64_t)strlen(train) == r.text_bytes[0] && (int64_t)strlen(held) == r.text_bytes[1], "texts");
+    CHECK((int64_t)strlen(train) == r.text_bytes[0] && (int64_t)strlen(held) == r.text_bytes[1],
+          "texts");
     CHECK(shared_lines(held, train) == 0, "%d lines shared", shared_lines(held, train));
-    CHECK(strstr(train, "heading") != NULL && strstr(held, "heading") == NULL, "headings stay in training");
+    CHECK(strstr(train, "heading") != NULL && strstr(held, "heading") == NULL,
+          "headings stay in training");
     /* With a threshold short lines may stay, long ones never. */
     REQUIRE_OK(tokenize("d", (tokenize_options){.vocab_size = 400, .line_min = 24}, &r));
     CHECK(r.lines_dropped == 0, "%" PRId64, r.lines_dropped);
@@ -138,7 +145,8 @@ TEST(tokenize_covers_every_document_once) {
     snprintf(folder, sizeof folder, "%s", test_folder());
     REQUIRE_OK(make_corpus("d", 120, 1500));
     tokenize_result r;
-    REQUIRE_OK(tokenize("d", (tokenize_options){.vocab_size = 300, .shard_bytes = 20000, .line_min = 1000}, &r));
+    REQUIRE_OK(tokenize(
+        "d", (tokenize_options){.vocab_size = 300, .shard_bytes = 20000, .line_min = 1000}, &r));
     CHECK(r.shards > 5, "%d", r.shards);
     char path[600], *bytes;
     size_t n;
@@ -162,9 +170,11 @@ TEST(tokenize_covers_every_document_once) {
     /* Another seed: another order, the same split. */
     char *before = mem_strdup(held), *train_before = mem_strdup(train);
     REQUIRE(before != NULL && train_before != NULL, "memory");
-    REQUIRE_OK(tokenize("d", (tokenize_options){.vocab_size = 300, .line_min = 1000, .seed = 9}, &r));
+    REQUIRE_OK(
+        tokenize("d", (tokenize_options){.vocab_size = 300, .line_min = 1000, .seed = 9}, &r));
     train = split_text("d", SPLIT_TRAIN), held = split_text("d", SPLIT_VALIDATION);
-    CHECK(strlen(before) == strlen(held) && strlen(train_before) == strlen(train), "same documents");
+    CHECK(strlen(before) == strlen(held) && strlen(train_before) == strlen(train),
+          "same documents");
     CHECK(strcmp(train_before, train) != 0, "another order");
     CHECK(r.shards == 2, "stale shards are gone: %d", r.shards);
     put(path, sizeof path, "d/train-00001.shard");
@@ -185,7 +195,8 @@ TEST(tokenize_tail_is_whole) {
     const char *const inputs[] = {path};
     put(out, sizeof out, "d");
     import_result imported;
-    REQUIRE_OK(data_import(&(import_options){.inputs = inputs, .n_inputs = 1, .folder = out}, &imported));
+    REQUIRE_OK(
+        data_import(&(import_options){.inputs = inputs, .n_inputs = 1, .folder = out}, &imported));
     tokenize_result r;
     REQUIRE_OK(tokenize("d", (tokenize_options){.vocab_size = 256, .split = SPLIT_TAIL}, &r));
     CHECK(r.tail && r.tokens[0] == 18000 && r.tokens[1] == 2000, "%" PRId64, r.tokens[1]);
@@ -193,7 +204,8 @@ TEST(tokenize_tail_is_whole) {
     CHECK(memcmp(split_text("d", SPLIT_VALIDATION), book + 18000, 2000) == 0, "held-out text");
     /* The same rows as from the file of bytes. */
     loader *a, *b;
-    loader_options o = {.folder = out, .split = SPLIT_TRAIN, .seq_len = 50, .seed = 3, .mode = LOADER_STREAM};
+    loader_options o = {
+        .folder = out, .split = SPLIT_TRAIN, .seq_len = 50, .seed = 3, .mode = LOADER_STREAM};
     REQUIRE_OK(loader_open(&a, &o));
     o.folder = NULL, o.input = path;
     REQUIRE_OK(loader_open(&b, &o));
@@ -209,7 +221,8 @@ TEST(tokenize_tail_is_whole) {
     CHECK(r.tail && r.lines_dropped >= 1, "%" PRId64, r.lines_dropped);
     const char *train = split_text("d", SPLIT_TRAIN), *held = split_text("d", SPLIT_VALIDATION);
     CHECK(train[strlen(train) - 1] == '\n' && shared_lines(held, train) == 0, "cut after a line");
-    CHECK(tokenize("d", (tokenize_options){.split = SPLIT_DOCUMENTS}, &r) == STATUS_FORMAT, "documents");
+    CHECK(tokenize("d", (tokenize_options){.split = SPLIT_DOCUMENTS}, &r) == STATUS_FORMAT,
+          "documents");
     CHECK(error_last()->id == F_NO_TEXT && strstr(error_last()->fix, "--split tail") != NULL, "%s",
           error_last()->fix);
 }
@@ -331,7 +344,8 @@ TEST(verify_names_what_is_damaged) {
         bytes[n - 10] ^= 1;
         REQUIRE_OK(file_write(file, bytes, cases[i].cut ? n - 5 : n));
         t = (told){0};
-        CHECK(data_verify(path, tell, &t, &v) == STATUS_NO && error_last()->id == F_DAMAGE, "found");
+        CHECK(data_verify(path, tell, &t, &v) == STATUS_NO && error_last()->id == F_DAMAGE,
+              "found");
         CHECK(error_exit_code(error_last()->id) == 1, "exit code");
         CHECK(t.n == 1 && v.damaged == 1, "%d told", t.n);
         CHECK(strstr(t.last.what, cases[i].word) != NULL, "%s", t.last.what);
@@ -356,10 +370,14 @@ TEST(tokenize_refuses_a_changed_corpus) {
     bytes[n / 2] = 'Z';
     REQUIRE_OK(file_write(path, bytes, n));
     tokenize_result r;
-    CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT && error_last()->id == F_DATASET, "changed");
+    CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT &&
+              error_last()->id == F_DATASET,
+          "changed");
     mem_free(bytes);
     REQUIRE_OK(fixture_write(folder, "d/data.json", "{\"format\":\"x\",\"version\":1}"));
-    CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT && error_last()->id == F_DATASET, "format");
+    CHECK(tokenize("d", (tokenize_options){0}, &r) == STATUS_FORMAT &&
+              error_last()->id == F_DATASET,
+          "format");
     REQUIRE_OK(fixture_write(folder, "d/data.json",
                              "{\"format\":\"fathom-dataset\",\"version\":1,\"complete\":true,"
                              "\"shards\":[{\"split\":\"train\",\"file\":\"../x\"}]}"));
@@ -379,7 +397,8 @@ TEST(tokenize_with_a_given_tokenizer) {
     CHECK(r.vocab_size == 256 && r.tokens[0] == r.text_bytes[0], "a token a byte");
     put(path, sizeof path, "d");
     loader *l;
-    REQUIRE_OK(loader_open(&l, &(loader_options){.folder = path, .split = SPLIT_TRAIN, .seq_len = 32}));
+    REQUIRE_OK(
+        loader_open(&l, &(loader_options){.folder = path, .split = SPLIT_TRAIN, .seq_len = 32}));
     CHECK(loader_tokenizer(l) == tokenizer_fingerprint(t), "fingerprint");
     loader_close(l);
     tokenizer_free(t);
@@ -393,7 +412,8 @@ static status tokenize_again(void) {
     TRY(file_read(text("%s/keep.json", folder), 0, &bytes, &n));
     status s = file_write(text("%s/d/data.json", folder), bytes, n);
     mem_free(bytes);
-    if (s == STATUS_OK) s = tokenize("d", (tokenize_options){.vocab_size = 280, .shard_bytes = 4000}, &r);
+    if (s == STATUS_OK)
+        s = tokenize("d", (tokenize_options){.vocab_size = 280, .shard_bytes = 4000}, &r);
     return s;
 }
 
@@ -418,8 +438,8 @@ TEST(tokenize_survives_every_allocation_failure) {
         bool failed = mem_failed();
         mem_fail_at(0);
         CHECK(mem_live_blocks() == before, "allocation %" PRId64 " leaks", n);
-        CHECK(s == (failed ? STATUS_MEMORY : STATUS_OK), "allocation %" PRId64 ": %d %s; %s", n, (int)s,
-              error_last()->what, error_last()->why);
+        CHECK(s == (failed ? STATUS_MEMORY : STATUS_OK), "allocation %" PRId64 ": %d %s; %s", n,
+              (int)s, error_last()->what, error_last()->why);
         if (!failed || clock_seconds() > end) break;
     }
     CHECK(n > 50, "%" PRId64, n);

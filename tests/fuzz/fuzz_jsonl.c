@@ -10,7 +10,8 @@
 #include <string.h>
 
 const char *const fuzz_seeds[] = {
-    "{\"text\": \"one \\u00e9 \\ud83d\\ude00 \\\" \\\\ \\n\"}\n{\"text\": \"two\", \"x\": [1, {}]}\n",
+    "{\"text\": \"one \\u00e9 \\ud83d\\ude00 \\\" \\\\ \\n\"}\n{\"text\": \"two\", \"x\": [1, "
+    "{}]}\n",
     "{\"text\": 5}\n[1]\nnull\n{}\n\n{\"q\": \"a\", \"a\": \"b\"}",
     "{\"id\":\"0\",\"source\":\"s\",\"path\":\"p\",\"text\":\"t\"}\n",
     "{\"text\": \"\\u0000\"}\n{\"text\": \"a\", \"text\": \"b\"}",
@@ -19,7 +20,8 @@ const char *const fuzz_seeds[] = {
 
 static void check_round_trip(const char *bytes, size_t n) {
     buffer line = {0};
-    document d = {.id = "0", .source = "s", .version = "", .path = "p", .text = bytes, .text_bytes = n};
+    document d = {
+        .id = "0", .source = "s", .version = "", .path = "p", .text = bytes, .text_bytes = n};
     jsonl_write(&line, &d);
     record r;
     if (record_read(&r, line.bytes, line.n - 1, "written") != STATUS_OK) abort();
@@ -41,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             status s = jsonl_text(line, n, map, mapped * 2, &out);
             if (s != STATUS_OK && out.n != 0) abort();
             if (s == STATUS_OK && out.n > 0) {
-                if (utf8_valid(out.bytes, out.n) != out.n || memchr(out.bytes, 0, out.n) != NULL) abort();
+                if (utf8_valid(out.bytes, out.n) != out.n || memchr(out.bytes, 0, out.n) != NULL)
+                    abort();
                 check_round_trip(out.bytes, out.n);
             }
         }

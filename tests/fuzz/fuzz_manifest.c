@@ -30,8 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (manifest_parse((const char *)data, size, "fuzz", &m) != STATUS_OK) return 0;
     if (m.n < 0 || m.n > MANIFEST_ENTRIES_MAX) abort();
     for (int i = 0; i < m.n; i++)
-        if (m.entry[i].name[0] == 0 || m.entry[i].name[0] == '.' || strchr(m.entry[i].name, '/') != NULL ||
-            m.entry[i].size < 0)
+        if (m.entry[i].name[0] == 0 || m.entry[i].name[0] == '.' ||
+            strchr(m.entry[i].name, '/') != NULL || m.entry[i].size < 0)
             abort();
     return 0;
 }

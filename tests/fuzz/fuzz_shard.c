@@ -24,10 +24,15 @@ size_t fuzz_seed(int i, uint8_t *out, size_t room) {
         uint64_t row[3] = {d * 7, 10 + d, d};
         memcpy(out + documents + 24 * d, row, sizeof row);
     }
-    for (uint64_t t = 0; t < n_tokens; t++) out[tokens + t * width] = (uint8_t)(t * 11);
+    for (uint64_t t = 0; t < n_tokens; t++)
+        out[tokens + t * width] = (uint8_t)(t * 11);
     uint64_t block = hash64(out + tokens, n_tokens * width, 0);
     if (n_blocks > 0) memcpy(out + blocks, &block, 8);
-    uint64_t counts[7] = {9, n_tokens, n_documents, n_documents > 0 ? 33 : 0, file,
+    uint64_t counts[7] = {9,
+                          n_tokens,
+                          n_documents,
+                          n_documents > 0 ? 33 : 0,
+                          file,
                           hash64(out + documents, 24 * n_documents, 0),
                           hash64(out + blocks, 8 * n_blocks, 0)};
     memcpy(out + 32, counts, sizeof counts);
@@ -65,7 +70,9 @@ static void sign(uint8_t *bytes, size_t n) {
         size_t blocks = 128 + 24 * n_documents, n_blocks = (n_tokens + 65535) / 65536;
         size_t tokens = (blocks + 8 * n_blocks + 63) / 64 * 64;
         if (tokens <= n && n_tokens * width <= n - tokens) {
-            if (n_blocks == 1) hash = hash64(bytes + tokens, n_tokens * width, 0), memcpy(bytes + blocks, &hash, 8);
+            if (n_blocks == 1)
+                hash = hash64(bytes + tokens, n_tokens * width, 0),
+                memcpy(bytes + blocks, &hash, 8);
             hash = hash64(bytes + 128, 24 * n_documents, 0), memcpy(bytes + 72, &hash, 8);
             hash = hash64(bytes + blocks, 8 * n_blocks, 0), memcpy(bytes + 80, &hash, 8);
         }

@@ -54,7 +54,8 @@ static bool pages_equal(const model *m, const session *a, const session *b, int6
             const float *xk = x.k[p], *yk = y.k[p], *xs = x.shared[p], *ys = y.shared[p],
                         *xv = x.v[p], *yv = y.v[p];
             if (memcmp(xk + r * shape.k, yk + r * shape.k, (size_t)shape.k * 4) != 0 ||
-                memcmp(xs + r * shape.shared, ys + r * shape.shared, (size_t)shape.shared * 4) != 0 ||
+                memcmp(xs + r * shape.shared, ys + r * shape.shared, (size_t)shape.shared * 4) !=
+                    0 ||
                 memcmp(xv + r * shape.v, yv + r * shape.v, (size_t)shape.v * 4) != 0)
                 return false;
         }
@@ -86,8 +87,12 @@ static void chunks_agree(bool dense) {
     model_clear(&m);
 }
 
-TEST(engine_chunked_prompts_agree_mla) { chunks_agree(false); }
-TEST(engine_chunked_prompts_agree_gqa) { chunks_agree(true); }
+TEST(engine_chunked_prompts_agree_mla) {
+    chunks_agree(false);
+}
+TEST(engine_chunked_prompts_agree_gqa) {
+    chunks_agree(true);
+}
 
 TEST(engine_batches_agree) {
     model m;

@@ -36,16 +36,18 @@ TEST(sampler_frequencies_follow_the_softmax) {
     int count[V], draws = 20000;
     frequencies(&o, draws, count);
     double sum = 0;
-    for (int i = 0; i < V; i++) sum += exp((double)base_logits[i] / 0.7);
+    for (int i = 0; i < V; i++)
+        sum += exp((double)base_logits[i] / 0.7);
     for (int i = 0; i < V; i++) {
         double p = exp((double)base_logits[i] / 0.7) / sum, sd = sqrt(p * (1 - p) * draws);
-        CHECK(fabs(count[i] - p * draws) <= 4.5 * sd + 1, "id %d: %d draws, expected %.0f", i, count[i],
-              p * draws);
+        CHECK(fabs(count[i] - p * draws) <= 4.5 * sd + 1, "id %d: %d draws, expected %.0f", i,
+              count[i], p * draws);
     }
 }
 
 TEST(sampler_top_k_keeps_k) {
-    sampler_options o = {.temperature = 1, .top_k = 3, .top_p = 1, .repetition_penalty = 1, .seed = 1};
+    sampler_options o = {
+        .temperature = 1, .top_k = 3, .top_p = 1, .repetition_penalty = 1, .seed = 1};
     int count[V];
     frequencies(&o, 3000, count);
     for (int i = 0; i < V; i++)
@@ -54,7 +56,8 @@ TEST(sampler_top_k_keeps_k) {
 
 TEST(sampler_top_p_keeps_the_smallest_sufficient_set) {
     double sum = 0;
-    for (int i = 0; i < V; i++) sum += exp((double)base_logits[i]);
+    for (int i = 0; i < V; i++)
+        sum += exp((double)base_logits[i]);
     double two = 2 * exp(2.0) / sum; /* mass of ids 2 and 4 */
     sampler_options o = {.temperature = 1, .top_p = two + 0.01, .repetition_penalty = 1, .seed = 1};
     int count[V];
@@ -65,14 +68,16 @@ TEST(sampler_top_p_keeps_the_smallest_sufficient_set) {
     frequencies(&o, 3000, count);
     for (int i = 0; i < V; i++)
         CHECK((count[i] > 0) == (i == 2 || i == 4), "id %d drawn %d times", i, count[i]);
-    o.top_k = 3; /* a share of what top-k left: 2 of 3 are above 0.6, all three are needed above 0.8 */
+    o.top_k =
+        3; /* a share of what top-k left: 2 of 3 are above 0.6, all three are needed above 0.8 */
     o.top_p = 0.6;
     frequencies(&o, 3000, count);
     CHECK(count[7] == 0 && count[2] > 0 && count[4] > 0, "top-k then top-p");
 }
 
 TEST(sampler_min_p_is_relative_to_the_best) {
-    sampler_options o = {.temperature = 1, .top_p = 1, .min_p = 0.3, .repetition_penalty = 1, .seed = 5};
+    sampler_options o = {
+        .temperature = 1, .top_p = 1, .min_p = 0.3, .repetition_penalty = 1, .seed = 5};
     int count[V];
     frequencies(&o, 3000, count);
     for (int i = 0; i < V; i++) {
@@ -98,7 +103,8 @@ TEST(sampler_repetition_penalty_counts_each_id_once) {
 TEST(sampler_is_a_pure_function) {
     sampler_options o = sampler_defaults();
     o.temperature = 1.5;
-    for (int n = 0; n < 50; n++) CHECK(pick(&o, NULL, n) == pick(&o, NULL, n), "draw %d", n);
+    for (int n = 0; n < 50; n++)
+        CHECK(pick(&o, NULL, n) == pick(&o, NULL, n), "draw %d", n);
     int a[V], b[V];
     frequencies(&o, 500, a);
     o.seed = 2;
@@ -109,14 +115,16 @@ TEST(sampler_is_a_pure_function) {
 TEST(sampler_refuses_nonsense) {
     sampler_options o = sampler_defaults();
     float bad[V];
-    for (int i = 0; i < V; i++) bad[i] = NAN;
+    for (int i = 0; i < V; i++)
+        bad[i] = NAN;
     int32_t id;
     CHECK(sampler_pick(&o, bad, V, NULL, 0, &id) != STATUS_OK && error_last()->id == F_NOT_FINITE,
           "all NaN");
     memcpy(bad, base_logits, sizeof bad);
     bad[2] = NAN;
     o.temperature = 0;
-    CHECK(sampler_pick(&o, bad, V, NULL, 0, &id) == STATUS_OK && id == 4, "one NaN is never chosen");
+    CHECK(sampler_pick(&o, bad, V, NULL, 0, &id) == STATUS_OK && id == 4,
+          "one NaN is never chosen");
     sampler_options wrong[] = {{.temperature = -1, .top_p = 1, .repetition_penalty = 1},
                                {.temperature = 1, .top_p = 0, .repetition_penalty = 1},
                                {.temperature = 1, .top_p = 1, .repetition_penalty = 0},
@@ -124,5 +132,6 @@ TEST(sampler_refuses_nonsense) {
                                {.temperature = 1, .top_p = 1, .top_k = -1, .repetition_penalty = 1},
                                {.temperature = NAN, .top_p = 1, .repetition_penalty = 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        CHECK(sampler_check(&wrong[i]) != STATUS_OK && error_last()->id == F_BAD_VALUE, "case %zu", i);
+        CHECK(sampler_check(&wrong[i]) != STATUS_OK && error_last()->id == F_BAD_VALUE, "case %zu",
+              i);
 }

@@ -35,24 +35,34 @@ static void fill_sequence(sample *s, int64_t from, int64_t n, int64_t document,
 bool sample_make(sample *s, arena *memory, const model_config *c, const sample_shape *shape) {
     int64_t n = 0;
     int sequences = shape->n_sequences;
-    for (int q = 0; q < sequences; q++) n += shape->length - q * shape->shrink;
+    for (int q = 0; q < sequences; q++)
+        n += shape->length - q * shape->shrink;
     int32_t *arrays = arena_alloc(memory, (size_t)n * 7 * sizeof *arrays);
     int64_t *start = arena_alloc(memory, (size_t)(sequences + 1) * sizeof *start);
     if (arrays == NULL || start == NULL) return false;
-    *s = (sample){.ids = arrays, .next_id = arrays + n, .target = arrays + 2 * n,
-                  .target_mtp = arrays + 3 * n, .position = arrays + 4 * n,
-                  .first = arrays + 5 * n, .rows = arrays + 6 * n, .start = start};
+    *s = (sample){.ids = arrays,
+                  .next_id = arrays + n,
+                  .target = arrays + 2 * n,
+                  .target_mtp = arrays + 3 * n,
+                  .position = arrays + 4 * n,
+                  .first = arrays + 5 * n,
+                  .rows = arrays + 6 * n,
+                  .start = start};
     start[0] = 0;
     for (int q = 0; q < sequences; q++) {
         start[q + 1] = start[q] + shape->length - q * shape->shrink;
         fill_sequence(s, start[q], start[q + 1] - start[q], shape->document, c,
                       rng_at(shape->seed, RNG_TEST, 0));
     }
-    s->batch = (model_batch){
-        .layout = {.n = n, .n_sequences = sequences, .start = start, .position = s->position,
-                   .first = s->first},
-        .ids = s->ids, .target = s->target, .next_id = s->next_id,
-        .target_mtp = c->n_mtp > 0 ? s->target_mtp : NULL};
+    s->batch = (model_batch){.layout = {.n = n,
+                                        .n_sequences = sequences,
+                                        .start = start,
+                                        .position = s->position,
+                                        .first = s->first},
+                             .ids = s->ids,
+                             .target = s->target,
+                             .next_id = s->next_id,
+                             .target_mtp = c->n_mtp > 0 ? s->target_mtp : NULL};
     sample_targets(s);
     return true;
 }
@@ -160,8 +170,7 @@ static status run(model *m, arena *memory, const sample *s, const run_options *o
     model_batch batch = s->batch;
     batch.checkpointing = o->checkpointing;
     param_set_gradients(&m->params, o->grad);
-    if (o->grad != NULL)
-        memset(o->grad, 0, (size_t)m->params.count * dtype_size(m->params.dtype));
+    if (o->grad != NULL) memset(o->grad, 0, (size_t)m->params.count * dtype_size(m->params.dtype));
     TRY(tape_init(&t, memory, &m->params, options));
     TRY(model_forward(m, &t, &batch, result));
     copy_out(o->logits, result->logits);

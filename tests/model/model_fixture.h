@@ -16,9 +16,9 @@ typedef struct sample {
 } sample;
 typedef struct sample_shape {
     int n_sequences;
-    int64_t length;    /* of the first sequence; each following one is `shrink` shorter */
+    int64_t length; /* of the first sequence; each following one is `shrink` shorter */
     int64_t shrink;
-    int64_t document;  /* a new document every so many tokens, 0 = one per sequence */
+    int64_t document; /* a new document every so many tokens, 0 = one per sequence */
     uint64_t seed;
 } sample_shape;
 bool sample_make(sample *s, arena *memory, const model_config *c, const sample_shape *shape);

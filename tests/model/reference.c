@@ -35,18 +35,23 @@ static const double *weight(const reference *r, int64_t layer, const char *name)
 static void product(const double *w, int64_t out, int64_t in, const double *x, double *y) {
     for (int64_t o = 0; o < out; o++) {
         y[o] = 0;
-        for (int64_t i = 0; i < in; i++) y[o] += w[o * in + i] * x[i];
+        for (int64_t i = 0; i < in; i++)
+            y[o] += w[o * in + i] * x[i];
     }
 }
 
 static void norm(const reference *r, const double *w, int64_t n, const double *x, double *y) {
     double squares = 0;
-    for (int64_t i = 0; i < n; i++) squares += x[i] * x[i];
+    for (int64_t i = 0; i < n; i++)
+        squares += x[i] * x[i];
     double scale = 1 / sqrt(squares / (double)n + r->m->config.rms_norm_eps);
-    for (int64_t i = 0; i < n; i++) y[i] = w[i] * x[i] * scale;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = w[i] * x[i] * scale;
 }
 
-static double sigmoid_of(double x) { return 1 / (1 + exp(-x)); }
+static double sigmoid_of(double x) {
+    return 1 / (1 + exp(-x));
+}
 
 /* Rotates the pair (a, b) as pair i of r / 2 at `position` [1.4]. */
 static void rotate_pair(const reference *r, double *a, double *b, int i, int width, int position) {
@@ -72,14 +77,17 @@ static void softmax_attention(const reference *r, int64_t dq, int64_t dv, const 
         double sum = 0, most = -HUGE_VAL;
         for (int64_t j = r->first[t]; j <= t; j++) {
             p[j] = 0;
-            for (int64_t i = 0; i < dq; i++) p[j] += q[t * ldq + i] * k[j * ldk + i];
+            for (int64_t i = 0; i < dq; i++)
+                p[j] += q[t * ldq + i] * k[j * ldk + i];
             p[j] /= sqrt((double)dq);
             most = fmax(most, p[j]);
         }
-        for (int64_t j = r->first[t]; j <= t; j++) sum += p[j] = exp(p[j] - most);
+        for (int64_t j = r->first[t]; j <= t; j++)
+            sum += p[j] = exp(p[j] - most);
         for (int64_t i = 0; i < dv; i++) {
             o[t * ldo + i] = 0;
-            for (int64_t j = r->first[t]; j <= t; j++) o[t * ldo + i] += p[j] / sum * v[j * ldv + i];
+            for (int64_t j = r->first[t]; j <= t; j++)
+                o[t * ldo + i] += p[j] / sum * v[j * ldv + i];
         }
     }
 }
@@ -130,10 +138,14 @@ static void grouped_attention(const reference *r, int64_t layer, const double *x
     for (int64_t t = 0; t < r->n; t++) {
         int position = (int)(t - r->first[t]);
         product(weight(r, layer, "self_attn.q_proj.weight"), H * hd, d, x + t * d, q + t * H * hd);
-        product(weight(r, layer, "self_attn.k_proj.weight"), Hk * hd, d, x + t * d, k + t * Hk * hd);
-        product(weight(r, layer, "self_attn.v_proj.weight"), Hk * hd, d, x + t * d, v + t * Hk * hd);
-        for (int64_t h = 0; h < H; h++) rotate_halves(r, q + (t * H + h) * hd, (int)hd, position);
-        for (int64_t h = 0; h < Hk; h++) rotate_halves(r, k + (t * Hk + h) * hd, (int)hd, position);
+        product(weight(r, layer, "self_attn.k_proj.weight"), Hk * hd, d, x + t * d,
+                k + t * Hk * hd);
+        product(weight(r, layer, "self_attn.v_proj.weight"), Hk * hd, d, x + t * d,
+                v + t * Hk * hd);
+        for (int64_t h = 0; h < H; h++)
+            rotate_halves(r, q + (t * H + h) * hd, (int)hd, position);
+        for (int64_t h = 0; h < Hk; h++)
+            rotate_halves(r, k + (t * Hk + h) * hd, (int)hd, position);
     }
     for (int64_t h = 0; h < H; h++) {
         int64_t g = h / (H / Hk);
@@ -154,10 +166,12 @@ static void add_swiglu(const reference *r, int64_t layer, const char *prefix, in
     product(weight(r, layer, name), f, d, x, gate);
     snprintf(name, sizeof name, "%s.up_proj.weight", prefix);
     product(weight(r, layer, name), f, d, x, up);
-    for (int64_t i = 0; i < f; i++) gate[i] *= sigmoid_of(gate[i]) * up[i];
+    for (int64_t i = 0; i < f; i++)
+        gate[i] *= sigmoid_of(gate[i]) * up[i];
     snprintf(name, sizeof name, "%s.down_proj.weight", prefix);
     product(weight(r, layer, name), d, f, gate, down);
-    for (int64_t i = 0; i < d; i++) y[i] += scale * down[i];
+    for (int64_t i = 0; i < d; i++)
+        y[i] += scale * down[i];
 }
 
 /* Scores of one token, and which experts it takes [1.5]. */
@@ -167,7 +181,8 @@ static void choose(const reference *r, int64_t layer, const double *x, double *s
     double *biased = room(r, E), *group = room(r, G), sum = 0;
     const double *b = c->sigmoid ? weight(r, layer, "mlp.gate.e_score_correction_bias") : NULL;
     product(weight(r, layer, "mlp.gate.weight"), E, c->d_model, x, score);
-    for (int e = 0; e < E; e++) sum += exp(score[e]);
+    for (int e = 0; e < E; e++)
+        sum += exp(score[e]);
     for (int e = 0; e < E; e++) {
         score[e] = c->sigmoid ? sigmoid_of(score[e]) : exp(score[e]) / sum;
         biased[e] = score[e] + (b != NULL ? b[e] : 0);
@@ -188,7 +203,8 @@ static void choose(const reference *r, int64_t layer, const double *x, double *s
         for (int g = 0; g < G; g++)
             if (group[g] > -HUGE_VAL && (worst < 0 || group[g] <= group[worst])) worst = g;
         group[worst] = -HUGE_VAL;
-        for (int e = worst * per; e < (worst + 1) * per; e++) biased[e] = -HUGE_VAL;
+        for (int e = worst * per; e < (worst + 1) * per; e++)
+            biased[e] = -HUGE_VAL;
     }
     for (int k = 0; k < c->n_expert_used; k++) {
         int best = -1;
@@ -206,7 +222,8 @@ static void experts(reference *r, int64_t layer, const double *x, double *y) {
     for (int64_t t = 0; t < r->n; t++) {
         double all = 0, chosen = 0;
         choose(r, layer, x + t * c->d_model, score, taken);
-        for (int e = 0; e < E; e++) all += score[e], chosen += taken[e] ? score[e] : 0;
+        for (int e = 0; e < E; e++)
+            all += score[e], chosen += taken[e] ? score[e] : 0;
         if (c->n_shared_expert > 0)
             add_swiglu(r, layer, "mlp.shared_experts", c->n_shared_expert * c->d_expert,
                        x + t * c->d_model, 1, y + t * c->d_model);
@@ -221,7 +238,8 @@ static void experts(reference *r, int64_t layer, const double *x, double *y) {
                        gate * c->routed_scaling_factor, y + t * c->d_model);
         }
     }
-    for (int e = 0; e < E; e++) r->balance_loss += c->balance_alpha * f[e] * P[e];
+    for (int e = 0; e < E; e++)
+        r->balance_loss += c->balance_alpha * f[e] * P[e];
 }
 
 /* x [n, d] in place [1.1]. */
@@ -235,7 +253,8 @@ static void decoder_block(reference *r, int64_t layer, double *x) {
         grouped_attention(r, layer, h, y);
     else
         latent_attention(r, layer, h, y);
-    for (int64_t i = 0; i < all; i++) x[i] += y[i], y[i] = 0;
+    for (int64_t i = 0; i < all; i++)
+        x[i] += y[i], y[i] = 0;
     for (int64_t t = 0; t < r->n; t++)
         norm(r, weight(r, layer, "post_attention_layernorm.weight"), d, x + t * d, h + t * d);
     if (c->n_expert > 0 && layer >= c->first_k_dense)
@@ -243,15 +262,15 @@ static void decoder_block(reference *r, int64_t layer, double *x) {
     else
         for (int64_t t = 0; t < r->n; t++)
             add_swiglu(r, layer, "mlp", c->d_ff, h + t * d, 1, y + t * d);
-    for (int64_t i = 0; i < all; i++) x[i] += y[i];
+    for (int64_t i = 0; i < all; i++)
+        x[i] += y[i];
 }
 
 static void to_logits(const reference *r, const double *norm_weight, const double *x,
                       double *logits) {
     const model_config *c = &r->m->config;
     double *h = room(r, c->d_model);
-    const double *head =
-        weight(r, -1, c->tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    const double *head = weight(r, -1, c->tied ? "model.embed_tokens.weight" : "lm_head.weight");
     for (int64_t t = 0; t < r->n; t++) {
         norm(r, norm_weight, c->d_model, x + t * c->d_model, h);
         product(head, c->vocab_size, c->d_model, h, logits + t * c->vocab_size);
@@ -284,7 +303,8 @@ bool reference_run(reference *r) {
     const double *table = weight(r, -1, "model.embed_tokens.weight");
     for (int64_t t = 0; t < r->n; t++)
         memcpy(x + t * d, table + r->ids[t] * d, (size_t)d * sizeof *x);
-    for (int64_t i = 0; i < c->n_layer; i++) decoder_block(r, i, x);
+    for (int64_t i = 0; i < c->n_layer; i++)
+        decoder_block(r, i, x);
     to_logits(r, weight(r, -1, "model.norm.weight"), x, r->logits);
     if (c->n_mtp > 0) next_token_prediction(r, x);
     return true;

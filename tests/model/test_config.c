@@ -13,9 +13,10 @@ static bool same_config(const model_config *a, const model_config *b) {
 }
 
 TEST(config_ladder_counts) {
-    static const int64_t kv[] = {320, 480, 1280, 2304, 5760, 13824, 15552, 23040, 27648, 34560, 35136};
-    static const char *names[] = {"f-1m", "f-5m", "f-15m", "f-50m", "f-1b", "f-8b", "V2-Lite",
-                                  "f-70b", "f-175b", "V2", "V3"};
+    static const int64_t kv[] = {320,   480,   1280,  2304,  5760, 13824,
+                                 15552, 23040, 27648, 34560, 35136};
+    static const char *names[] = {"f-1m",    "f-5m",  "f-15m",  "f-50m", "f-1b", "f-8b",
+                                  "V2-Lite", "f-70b", "f-175b", "V2",    "V3"};
     for (int i = 0; i < 11; i++) {
         const model_preset *p = model_preset_find(names[i]);
         REQUIRE(p != NULL, "no preset %s", names[i]);
@@ -39,7 +40,9 @@ TEST(config_flops) { /* architecture notes 3.1, in MFLOP */
         const char *name;
         int64_t context;
         double mflop, within;
-    } rows[] = {{"f-1m", 256, 5.5, 0.06}, {"f-5m", 512, 22.0, 0.06}, {"f-15m", 512, 59.1, 0.06},
+    } rows[] = {{"f-1m", 256, 5.5, 0.06},
+                {"f-5m", 512, 22.0, 0.06},
+                {"f-15m", 512, 59.1, 0.06},
                 {"f-50m", 1024, 226, 0.5}};
     for (int i = 0; i < 4; i++) {
         const model_preset *p = model_preset_find(rows[i].name);
@@ -91,7 +94,8 @@ TEST(config_json_round_trip) {
 /* What published files look like: extra keys, lists of ids, nested rotary settings. */
 TEST(config_reads_published_forms) {
     static const char llama[] =
-        "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": 100,"
+        "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": "
+        "100,"
         "\"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2,"
         "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-05,"
         "\"max_position_embeddings\": 128, \"rope_scaling\": null, \"eos_token_id\": [7, 8],"
@@ -105,7 +109,8 @@ TEST(config_reads_published_forms) {
     REQUIRE_OK(s);
     CHECK(c.head_dim == 16 && c.n_kv_head == 2 && c.eos_id == 7 && c.bos_id == -1, "fields");
     CHECK(c.rope_theta == 500000 && c.rms_norm_eps == 1e-5 && !c.tied, "reals");
-    CHECK(model_config_parameters(&c, NULL) == 2 * 6400 + 64 + 2 * (12 * 16 * 64 + 3 * 64 * 96 + 128),
+    CHECK(model_config_parameters(&c, NULL) ==
+              2 * 6400 + 64 + 2 * (12 * 16 * 64 + 3 * 64 * 96 + 128),
           "counted %" PRId64, model_config_parameters(&c, NULL));
 }
 
@@ -188,7 +193,8 @@ TEST(config_refusals_name_the_key) {
         CHECK(e->id == r->id, "%s: error %d: %s", change, (int)e->id, e->what);
         CHECK(strstr(e->what, r->says) != NULL || strstr(e->why, r->says) != NULL, "%s: %s / %s",
               change, e->what, e->why);
-        CHECK(strstr(e->where, "test/config.json") != NULL, "%s: where is \"%s\"", change, e->where);
+        CHECK(strstr(e->where, "test/config.json") != NULL, "%s: where is \"%s\"", change,
+              e->where);
         CHECK(e->why[0] != '\0' && e->fix[0] != '\0', "%s: a part is empty", change);
     }
 }

@@ -62,14 +62,15 @@ static void no_future_leak(const char *name, const model_config *c) {
         b.s.ids[next] = (old + 1) % (int32_t)c->vocab_size;
         sample_targets(&b.s);
         REQUIRE(bench_run(&b, logits, mtp), "second run");
-        CHECK(same_rows(&b, logits, b.logits, 0, t + 1), "%s: token %d leaks back", name, (int)next);
+        CHECK(same_rows(&b, logits, b.logits, 0, t + 1), "%s: token %d leaks back", name,
+              (int)next);
         CHECK(!same_rows(&b, logits, b.logits, next, end), "%s: token %d has no effect", name,
               (int)next);
         if (c->n_mtp > 0) {
             CHECK(same_rows(&b, mtp, b.mtp_logits, 0, t), "%s: token %d leaks into MTP", name,
                   (int)next);
-            CHECK(!same_rows(&b, mtp, b.mtp_logits, t, next), "%s: MTP at %d ignores its next token",
-                  name, (int)t);
+            CHECK(!same_rows(&b, mtp, b.mtp_logits, t, next),
+                  "%s: MTP at %d ignores its next token", name, (int)t);
         }
         b.s.ids[next] = old;
         sample_targets(&b.s);
@@ -89,7 +90,8 @@ TEST(forward_documents_are_isolated) {
     REQUIRE(bench_open(&b, &c, &(sample_shape){2, 72, 0, 24, 3}), "setup");
     float *logits = more_logits(&b), *mtp = more_logits(&b);
     REQUIRE(mtp != NULL && bench_run(&b, b.logits, b.mtp_logits), "first run");
-    for (int64_t t = 24; t < 48; t++) b.s.ids[t] = (b.s.ids[t] + 1) % (int32_t)c.vocab_size;
+    for (int64_t t = 24; t < 48; t++)
+        b.s.ids[t] = (b.s.ids[t] + 1) % (int32_t)c.vocab_size;
     sample_targets(&b.s);
     REQUIRE(bench_run(&b, logits, mtp), "second run");
     int64_t end = b.s.batch.layout.n;
@@ -113,8 +115,8 @@ TEST(forward_packed_document_equals_lone_one) {
     REQUIRE(bench_run(&lone, lone.logits, lone.mtp_logits), "lone run");
     double most = 0;
     for (int64_t i = 0; i < 24 * c.vocab_size; i++)
-        most = fmax(most, fabs((double)lone.logits[i] -
-                               (double)packed.logits[48 * c.vocab_size + i]));
+        most =
+            fmax(most, fabs((double)lone.logits[i] - (double)packed.logits[48 * c.vocab_size + i]));
     CHECK(most < 1e-5, "logits differ by %g", most);
     bench_close(&lone);
     bench_close(&packed);
@@ -150,8 +152,11 @@ static status feed(bench *b, kv_layer_pages *pages, int64_t from, int64_t to, fl
     const kv_layer_pages *table[1] = {pages};
     kv_cache_view cache = {table, &to};
     sample chunk = {.batch = {.layout = {n, 1, start, b->s.position + from, b->s.first + from},
-                              .ids = b->s.ids + from, .role = ROLE_PROMPT, .cache = &cache,
-                              .logit_rows = b->s.rows, .n_logit_rows = n}};
+                              .ids = b->s.ids + from,
+                              .role = ROLE_PROMPT,
+                              .cache = &cache,
+                              .logit_rows = b->s.rows,
+                              .n_logit_rows = n}};
     model_result result = {0};
     run_options o = {.logits = logits + from * b->m.config.vocab_size};
     return sample_run(&b->m, &b->memory, &chunk, o, &result) ? STATUS_OK : STATUS_INTERNAL;
@@ -220,7 +225,8 @@ TEST(forward_paged_sequences_ignore_each_other) {
     b.s.batch.cache = &cache;
     b.s.batch.role = ROLE_PROMPT;
     REQUIRE(bench_run(&b, logits, NULL), "pages");
-    CHECK(same_rows(&b, logits, b.logits, 0, b.s.batch.layout.n), "pages of three sequences differ");
+    CHECK(same_rows(&b, logits, b.logits, 0, b.s.batch.layout.n),
+          "pages of three sequences differ");
     bench_close(&b);
 }
 
@@ -235,8 +241,8 @@ static void tiers_agree(const char *name, const model_config *c, bool bf16) {
         bool base = tier == 0;
         REQUIRE_OK(kernels_init(tier_name((cpu_tier)tier)));
         param_set_changed(&b.m.params); /* packed copies belong to a tier */
-        run_options o = {.grad = base ? first : grad, .logits = base ? b.logits : logits,
-                         .bf16 = bf16};
+        run_options o = {
+            .grad = base ? first : grad, .logits = base ? b.logits : logits, .bf16 = bf16};
         REQUIRE(sample_run(&b.m, &b.memory, &b.s, o, &b.result), "%s", tier_name((cpu_tier)tier));
         if (base) continue;
         CHECK(same_rows(&b, logits, b.logits, 0, b.s.batch.layout.n), "%s: logits on %s differ",
@@ -273,7 +279,8 @@ static void runs_agree(const char *name, const model_config *c, bool bf16, int s
         run_options o = {.grad = i == 0 ? first : grad, .checkpointing = i >= 2, .bf16 = bf16};
         REQUIRE(sample_run(&b.m, &b.memory, &b.s, o, &b.result), "run %d", i);
         int64_t sum = 0;
-        for (int e = 0; e < c->n_expert; e++) sum += b.m.layers[c->n_layer - 1].counts[e];
+        for (int e = 0; e < c->n_expert; e++)
+            sum += b.m.layers[c->n_layer - 1].counts[e];
         if (i == 0) loss = b.result.loss_sum, counted = sum;
         const char *how = text("%s, threads %d, checkpointing %d", name, 1 + i % 2, i >= 2);
         CHECK(i == 0 || memcmp(first, grad, bytes) == 0, "%s: gradients differ", how);
@@ -303,7 +310,8 @@ TEST(forward_first_loss) {
         param_set_initialise(&b.m.params, 1);
         REQUIRE(bench_run(&b, NULL, NULL), "run");
         double loss = b.result.loss_sum / (double)b.result.counted;
-        double expected = log((double)c.vocab_size) + (double)c.d_model * c.init_std * c.init_std / 2;
+        double expected =
+            log((double)c.vocab_size) + (double)c.d_model * c.init_std * c.init_std / 2;
         CHECK(fabs(loss - expected) < 0.03, "%s: %.4f, expected %.4f", names[i], loss, expected);
         bench_close(&b);
     }
@@ -401,7 +409,8 @@ TEST(forward_dry_tape_measures_memory) {
             REQUIRE_OK(tape_backward(&t));
             peak[dry] = b.memory.peak - mark;
             arena_reset(&b.memory, mark);
-            CHECK((b.result.loss_sum == 0) == (dry == 1), "dry %d: loss %g", dry, b.result.loss_sum);
+            CHECK((b.result.loss_sum == 0) == (dry == 1), "dry %d: loss %g", dry,
+                  b.result.loss_sum);
         }
         CHECK(peak[0] == peak[1], "checkpointing %d: %zu bytes, dry %zu", checkpointing, peak[0],
               peak[1]);
@@ -429,7 +438,8 @@ TEST(forward_single_precision_follows_double) {
     REQUIRE(logits != NULL, "no memory");
     bool ran = sample_run(&wide, &b.memory, &b.s, (run_options){.logits = logits}, &r);
     REQUIRE(ran, "double");
-    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)b.logits[i] - logits[i]));
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)b.logits[i] - logits[i]));
     CHECK(most < 1e-5, "logits differ by %g", most);
     CHECK(fabs(r.loss_sum - b.result.loss_sum) < 1e-5 * r.loss_sum, "losses %g and %g",
           b.result.loss_sum, r.loss_sum);

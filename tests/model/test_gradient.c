@@ -19,7 +19,8 @@ static double loss_of(check *c) {
     model_result r = {0};
     if (!sample_run(&c->m, &c->memory, &c->s, (run_options){0}, &r)) return HUGE_VAL;
     const model_batch *b = &c->s.batch;
-    return b->loss_scale * r.loss_sum + b->mtp_scale * r.mtp_sum + b->balance_scale * r.balance_loss;
+    return b->loss_scale * r.loss_sum + b->mtp_scale * r.mtp_sum +
+           b->balance_scale * r.balance_loss;
 }
 
 static bool check_open(check *c, const model_config *config, const sample_shape *shape) {
@@ -47,12 +48,15 @@ static double stencil(double plus, double minus, double plus2, double minus2, do
 /* Loss with the masters at `from` + h * `along`. */
 static double loss_along(check *c, const double *from, const double *along, double h) {
     double *w = c->m.params.master;
-    for (int64_t i = 0; i < c->m.params.count; i++) w[i] = from[i] + h * along[i];
+    for (int64_t i = 0; i < c->m.params.count; i++)
+        w[i] = from[i] + h * along[i];
     param_set_changed(&c->m.params);
     return loss_of(c);
 }
 
-static bool trained(const param *p) { return p->kind != PARAM_STATE; }
+static bool trained(const param *p) {
+    return p->kind != PARAM_STATE;
+}
 
 /* A random unit direction over all trained parameters. */
 static void fill_direction(const check *c, double *along, int number) {
@@ -65,7 +69,8 @@ static void fill_direction(const check *c, double *along, int number) {
             squares += along[i] * along[i];
         }
     }
-    for (int64_t i = 0; i < c->m.params.count; i++) along[i] /= sqrt(squares);
+    for (int64_t i = 0; i < c->m.params.count; i++)
+        along[i] /= sqrt(squares);
 }
 
 static void check_directions(check *c, const char *name, int n) {
@@ -75,14 +80,17 @@ static void check_directions(check *c, const char *name, int n) {
     memcpy(from, c->m.params.master, bytes);
     /* A direction may happen to be nearly level; it is then measured by the slope to be expected. */
     double worst = 0, squares = 0;
-    for (int64_t i = 0; i < c->m.params.count; i++) squares += c->grad[i] * c->grad[i];
+    for (int64_t i = 0; i < c->m.params.count; i++)
+        squares += c->grad[i] * c->grad[i];
     double expected = sqrt(squares / (double)c->m.params.count);
     for (int k = 0; k < n; k++) {
         double h = 1e-3, slope = 0;
         fill_direction(c, along, k);
-        for (int64_t i = 0; i < c->m.params.count; i++) slope += c->grad[i] * along[i];
-        double fd = stencil(loss_along(c, from, along, h), loss_along(c, from, along, -h),
-                            loss_along(c, from, along, 2 * h), loss_along(c, from, along, -2 * h), h);
+        for (int64_t i = 0; i < c->m.params.count; i++)
+            slope += c->grad[i] * along[i];
+        double fd =
+            stencil(loss_along(c, from, along, h), loss_along(c, from, along, -h),
+                    loss_along(c, from, along, 2 * h), loss_along(c, from, along, -2 * h), h);
         double off = fabs(fd - slope) / fmax(fabs(fd), expected);
         worst = fmax(worst, off);
         CHECK(off <= 1e-7, "%s, direction %d: %.12g, finite differences %.12g", name, k, slope, fd);
@@ -122,18 +130,20 @@ static void check_entries(check *c, const char *name, int n) {
         tensors++;
         const double *g = c->grad + p->offset;
         double squares = 0;
-        for (int64_t i = 0; i < p->count; i++) squares += g[i] * g[i];
+        for (int64_t i = 0; i < p->count; i++)
+            squares += g[i] * g[i];
         double rms = sqrt(squares / (double)p->count);
         CHECK(rms > 0, "%s has no gradient", p->name);
         for (int e = 0; e < n; e++) {
             rng r = rng_at(17, RNG_TEST, (uint64_t)k);
             int64_t i = (int64_t)rng_below(r, (uint64_t)e, (uint64_t)p->count);
-            while (e % 2 == 0 && fabs(g[i]) < rms / 4) i = (i + 1) % p->count;
+            while (e % 2 == 0 && fabs(g[i]) < rms / 4)
+                i = (i + 1) % p->count;
             double fd = entry_by_differences(c, p, i);
             double off = fabs(fd - g[i]) / fmax(fabs(g[i]), 1e-3 * rms);
             worst = fmax(worst, off);
-            CHECK(off <= 1e-5, "%s, %s[%" PRId64 "]: %.12g, finite differences %.12g", name, p->name,
-                  i, g[i], fd);
+            CHECK(off <= 1e-5, "%s, %s[%" PRId64 "]: %.12g, finite differences %.12g", name,
+                  p->name, i, g[i], fd);
         }
     }
     printf("  %s: %d entries in each of %d tensors, worst error %.1e\n", name, n, tensors, worst);
@@ -215,10 +225,12 @@ TEST(gradient_adds_up) {
         s.batch.choices = NULL;
         model_result r = {0};
         REQUIRE(sample_run(&c.m, &c.memory, &s, (run_options){.grad = part}, &r), "part %d", q);
-        for (int64_t i = 0; i < c.m.params.count; i++) sum[i] += part[i];
+        for (int64_t i = 0; i < c.m.params.count; i++)
+            sum[i] += part[i];
     }
     double worst = 0;
-    for (int64_t i = 0; i < c.m.params.count; i++) worst = fmax(worst, fabs(sum[i] - c.grad[i]));
+    for (int64_t i = 0; i < c.m.params.count; i++)
+        worst = fmax(worst, fabs(sum[i] - c.grad[i]));
     CHECK(worst < 1e-12, "gradients differ by %g", worst);
     check_close(&c);
 }

@@ -6,7 +6,8 @@
 
 static double worst(const double *a, const double *b, int64_t n) {
     double most = 0;
-    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(a[i] - b[i]));
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(a[i] - b[i]));
     return most;
 }
 
@@ -17,7 +18,8 @@ static double loss_sum(const model_config *c, const double *logits, const int32_
     for (int64_t t = 0; t < n; t++) {
         const double *row = logits + t * c->vocab_size;
         double total = 0;
-        for (int64_t i = 0; i < c->vocab_size; i++) total += exp(row[i]);
+        for (int64_t i = 0; i < c->vocab_size; i++)
+            total += exp(row[i]);
         if (target[t] >= 0) sum += log(total) - row[target[t]];
     }
     return sum;
@@ -36,15 +38,19 @@ static void compare(const char *name, const model_config *c) {
     double *logits = arena_zalloc(&memory, (size_t)(n * V) * sizeof *logits);
     double *mtp = arena_zalloc(&memory, (size_t)(n * V) * sizeof *mtp);
     model_result result = {0};
-    bool ran = sample_run(&m, &memory, &s, (run_options){.logits = logits, .mtp_logits = mtp},
-                          &result);
+    bool ran =
+        sample_run(&m, &memory, &s, (run_options){.logits = logits, .mtp_logits = mtp}, &result);
     REQUIRE(ran, "%s did not run", name);
 
     double loss = 0, mtp_loss = 0, balance = 0;
     for (int q = 0; q < s.batch.layout.n_sequences; q++) {
         int64_t at = s.start[q];
-        reference r = {.m = &m, .memory = &memory, .n = s.start[q + 1] - at, .ids = s.ids + at,
-                       .next_id = s.next_id + at, .first = s.first + at};
+        reference r = {.m = &m,
+                       .memory = &memory,
+                       .n = s.start[q + 1] - at,
+                       .ids = s.ids + at,
+                       .next_id = s.next_id + at,
+                       .first = s.first + at};
         REQUIRE(reference_run(&r), "no memory");
         double off = worst(logits + at * V, r.logits, r.n * V);
         CHECK(off < 1e-10, "%s, sequence %d: logits differ by %g", name, q, off);

@@ -81,7 +81,8 @@ TEST(weights_names_are_the_published_ones) {
     CHECK(safetensors_count(f) == 2 + 3 * layer + dense + 2 * moe + mtp, "%d tensors",
           safetensors_count(f));
     int64_t elements = 0;
-    for (int i = 0; i < safetensors_count(f); i++) elements += (int64_t)safetensors_at(f, i)->bytes / 4;
+    for (int i = 0; i < safetensors_count(f); i++)
+        elements += (int64_t)safetensors_at(f, i)->bytes / 4;
     CHECK(elements == m.params.count, "%" PRId64 " elements", elements);
     const char *format = safetensors_metadata(f, "format");
     CHECK(format != NULL && strcmp(format, "pt") == 0, "format is not pt");
@@ -223,8 +224,12 @@ static int as_type(safetensors_item *items, int n, dtype type) {
     }
     return n;
 }
-static int as_bf16(safetensors_item *items, int n) { return as_type(items, n, DTYPE_BF16); }
-static int as_f16(safetensors_item *items, int n) { return as_type(items, n, DTYPE_F16); }
+static int as_bf16(safetensors_item *items, int n) {
+    return as_type(items, n, DTYPE_BF16);
+}
+static int as_f16(safetensors_item *items, int n) {
+    return as_type(items, n, DTYPE_F16);
+}
 
 TEST(weights_half_precision_files) {
     model_config c = config_micro();

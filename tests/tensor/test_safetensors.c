@@ -12,7 +12,8 @@ static uint8_t *build(const char *header, size_t data, size_t *n) {
     if (bytes == NULL) return NULL;
     memcpy(bytes, &length, 8);
     memcpy(bytes + 8, header, length);
-    for (size_t i = 0; i < data; i++) bytes[8 + length + i] = (uint8_t)(i * 7);
+    for (size_t i = 0; i < data; i++)
+        bytes[8 + length + i] = (uint8_t)(i * 7);
     *n = 8 + length + data;
     return bytes;
 }
@@ -51,7 +52,8 @@ TEST(safetensors_round_trip) {
         CHECK(tensor_contiguous(&t), "%s", items[i].name);
         CHECK((uintptr_t)t.data % dtype_size(t.dtype) == 0, "aligned %s", items[i].name);
         CHECK(memcmp(t.data != NULL ? t.data : a, want->data != NULL ? want->data : a,
-                     tensor_bytes(want)) == 0, "%s", items[i].name);
+                     tensor_bytes(want)) == 0,
+              "%s", items[i].name);
     }
     CHECK(strcmp(safetensors_metadata(f, "step"), "12") == 0, "metadata");
     CHECK(safetensors_metadata(f, "none") == NULL, "absent metadata");
@@ -59,7 +61,8 @@ TEST(safetensors_round_trip) {
         CHECK(strcmp(safetensors_at(f, i - 1)->name, safetensors_at(f, i)->name) < 0, "sorted");
     tensor t;
     CHECK(safetensors_find(f, "model.aa", &t) == STATUS_FORMAT &&
-              error_last()->id == F_TENSOR_MISSING, "missing");
+              error_last()->id == F_TENSOR_MISSING,
+          "missing");
     CHECK(strstr(error_last()->why, "model.a") != NULL, "nearest: %s", error_last()->why);
     safetensors_close(f);
 }
@@ -79,17 +82,17 @@ TEST(safetensors_bytes_are_the_reference_layout) {
     char *bytes;
     size_t n;
     REQUIRE_OK(file_read(path, 0, &bytes, &n));
-    const char *want =
-        "{\"__metadata__\":{\"format\":\"pt\"},"
-        "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
-        "\"b\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[8,16]},"
-        "\"h\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[16,18]},"
-        "\"z\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[18,19]}}";
+    const char *want = "{\"__metadata__\":{\"format\":\"pt\"},"
+                       "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+                       "\"b\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[8,16]},"
+                       "\"h\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[16,18]},"
+                       "\"z\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[18,19]}}";
     uint64_t length;
     memcpy(&length, bytes, 8);
     CHECK(length % 8 == 0 && length >= strlen(want) && length < strlen(want) + 8, "padded");
     CHECK(memcmp(bytes + 8, want, strlen(want)) == 0, "%.*s", (int)length, bytes + 8);
-    for (size_t i = 8 + strlen(want); i < 8 + length; i++) CHECK(bytes[i] == ' ', "blank at %zu", i);
+    for (size_t i = 8 + strlen(want); i < 8 + length; i++)
+        CHECK(bytes[i] == ' ', "blank at %zu", i);
     CHECK(n == 8 + length + 19, "%zu", n);
     mem_free(bytes);
 }
@@ -100,14 +103,16 @@ TEST(safetensors_order_of_items_does_not_matter) {
     char names[5][8];
     for (int i = 0; i < 5; i++) {
         snprintf(names[i], sizeof names[i], "t%d", i);
-        items[i] = (safetensors_item){names[i], tensor_1d(a, i % 2 ? DTYPE_F32 : DTYPE_BF16, i % 4)};
+        items[i] =
+            (safetensors_item){names[i], tensor_1d(a, i % 2 ? DTYPE_F32 : DTYPE_BF16, i % 4)};
     }
     char *first = NULL;
     size_t n_first = 0;
     const char *path = in("x.safetensors");
     for (int turn = 0; turn < 5; turn++) {
         safetensors_item turned[5];
-        for (int i = 0; i < 5; i++) turned[i] = items[(i * 2 + turn) % 5];
+        for (int i = 0; i < 5; i++)
+            turned[i] = items[(i * 2 + turn) % 5];
         REQUIRE_OK(safetensors_write(path, turned, 5, NULL, 0));
         char *bytes;
         size_t n;
@@ -142,8 +147,10 @@ static const struct {
     {"single quotes", "{'a':" T4 "}", 4, F_SAFETENSORS_HEADER},
     {"duplicate name", "{\"a\":" T4 ",\"a\":" T4 "}", 4, F_SAFETENSORS_HEADER},
     {"duplicate name, escaped", "{\"a\":" T4 ",\"\\u0061\":" T4 "}", 4, F_SAFETENSORS_HEADER},
-    {"duplicate field", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":"
-                        "[0,4]}}", 4, F_SAFETENSORS_HEADER},
+    {"duplicate field",
+     "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":"
+     "[0,4]}}",
+     4, F_SAFETENSORS_HEADER},
     {"value a number", "{\"a\":3}", 4, F_SAFETENSORS_HEADER},
     {"value null", "{\"a\":null}", 4, F_SAFETENSORS_HEADER},
     {"unknown type", "{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
@@ -161,12 +168,16 @@ static const struct {
      F_SAFETENSORS_HEADER},
     {"dim not whole", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4,
      F_SAFETENSORS_HEADER},
-    {"dim beyond 64 bits", "{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],"
-                           "\"data_offsets\":[0,4]}}", 4, F_SAFETENSORS_HEADER},
+    {"dim beyond 64 bits",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],"
+     "\"data_offsets\":[0,4]}}",
+     4, F_SAFETENSORS_HEADER},
     {"shape no list", "{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4,
      F_SAFETENSORS_HEADER},
-    {"17 dims", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"
-                "\"data_offsets\":[0,4]}}", 4, F_SAFETENSORS_HEADER},
+    {"17 dims",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"
+     "\"data_offsets\":[0,4]}}",
+     4, F_SAFETENSORS_HEADER},
     {"one offset", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4,
      F_SAFETENSORS_HEADER},
     {"three offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,4]}}", 4,
@@ -185,12 +196,18 @@ static const struct {
     {"overlap", "{\"a\":" T4 ",\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}", 6,
      F_SAFETENSORS_OFFSETS},
     {"same place twice", "{\"a\":" T4 ",\"b\":" T4 "}", 4, F_SAFETENSORS_OFFSETS},
-    {"end before begin", "{\"a\":" T4 ",\"b\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":"
-                         "[4,0]}}", 4, F_SAFETENSORS_OFFSETS},
-    {"shape overflows", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],"
-                        "\"data_offsets\":[0,4]}}", 4, F_SAFETENSORS_OFFSETS},
-    {"bits overflow", "{\"a\":{\"dtype\":\"F64\",\"shape\":[1152921504606846976],"
-                      "\"data_offsets\":[0,4]}}", 4, F_SAFETENSORS_OFFSETS},
+    {"end before begin",
+     "{\"a\":" T4 ",\"b\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":"
+     "[4,0]}}",
+     4, F_SAFETENSORS_OFFSETS},
+    {"shape overflows",
+     "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],"
+     "\"data_offsets\":[0,4]}}",
+     4, F_SAFETENSORS_OFFSETS},
+    {"bits overflow",
+     "{\"a\":{\"dtype\":\"F64\",\"shape\":[1152921504606846976],"
+     "\"data_offsets\":[0,4]}}",
+     4, F_SAFETENSORS_OFFSETS},
     {"half a byte", "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,1]}}", 1,
      F_SAFETENSORS_OFFSETS},
     {"size too small", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4,
@@ -230,12 +247,15 @@ TEST(safetensors_refuses_lies) {
 
 TEST(safetensors_refuses_false_lengths) {
     uint8_t bytes[64] = {0};
-    for (size_t n = 0; n < 8; n++) expect_refused("short", bytes, n, F_SAFETENSORS_TRUNCATED);
+    for (size_t n = 0; n < 8; n++)
+        expect_refused("short", bytes, n, F_SAFETENSORS_TRUNCATED);
     static const struct {
         uint64_t length;
         error_id want;
-    } cases[] = {{57, F_SAFETENSORS_TRUNCATED},      {100000000, F_SAFETENSORS_TRUNCATED},
-                 {100000001, F_SAFETENSORS_HEADER},  {UINT64_MAX, F_SAFETENSORS_HEADER},
+    } cases[] = {{57, F_SAFETENSORS_TRUNCATED},
+                 {100000000, F_SAFETENSORS_TRUNCATED},
+                 {100000001, F_SAFETENSORS_HEADER},
+                 {UINT64_MAX, F_SAFETENSORS_HEADER},
                  {UINT64_MAX - 7, F_SAFETENSORS_HEADER}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         memcpy(bytes, &cases[i].length, 8);
@@ -269,7 +289,8 @@ TEST(safetensors_bounds_entries_and_nesting) {
     char *header = mem_alloc(n * 8 + 16);
     REQUIRE(header != NULL, "memory");
     header[used++] = '{';
-    for (size_t i = 0; i < 1000002; i++) used += (size_t)snprintf(header + used, 8, "\"\":0,");
+    for (size_t i = 0; i < 1000002; i++)
+        used += (size_t)snprintf(header + used, 8, "\"\":0,");
     header[used] = '\0';
     size_t size;
     uint8_t *bytes = build(header, 0, &size);
@@ -290,7 +311,10 @@ TEST(safetensors_bounds_entries_and_nesting) {
 
 TEST(safetensors_accepts_what_the_format_allows) {
     static const char *const good[] = {
-        "{}", "{}   ", "{\"a\":" T4 "}", "{\"__metadata__\":{},\"a\":" T4 "}",
+        "{}",
+        "{}   ",
+        "{\"a\":" T4 "}",
+        "{\"__metadata__\":{},\"a\":" T4 "}",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}",
         "{\"a\":" T4 ",\"e\":{\"dtype\":\"F32\",\"shape\":[3,0],\"data_offsets\":[4,4]},"
         "\"b\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}",
@@ -300,7 +324,8 @@ TEST(safetensors_accepts_what_the_format_allows) {
         "{\"brace } in \\\" name\":" T4 "}"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         size_t n;
-        uint8_t *bytes = build(good[i], strstr(good[i], "[0,4]") || strstr(good[i], "[ 0") ? 4 : 0, &n);
+        uint8_t *bytes =
+            build(good[i], strstr(good[i], "[0,4]") || strstr(good[i], "[ 0") ? 4 : 0, &n);
         REQUIRE(bytes != NULL, "memory");
         safetensors *f;
         status s = safetensors_open_bytes(&f, bytes, n, "good");
@@ -312,15 +337,17 @@ TEST(safetensors_accepts_what_the_format_allows) {
 
 TEST(safetensors_find_says_what_it_cannot_open) {
     size_t n;
-    uint8_t *bytes = build("{\"four\":{\"dtype\":\"F4\",\"shape\":[8],\"data_offsets\":[0,4]},"
-                           "\"five\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1],\"data_offsets\":[4,8]}}",
-                           8, &n);
+    uint8_t *bytes =
+        build("{\"four\":{\"dtype\":\"F4\",\"shape\":[8],\"data_offsets\":[0,4]},"
+              "\"five\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1],\"data_offsets\":[4,8]}}",
+              8, &n);
     REQUIRE(bytes != NULL, "memory");
     safetensors *f;
     REQUIRE_OK(safetensors_open_bytes(&f, bytes, n, "x"));
     tensor t;
     CHECK(safetensors_find(f, "four", &t) == STATUS_UNSUPPORTED &&
-              error_last()->id == F_SAFETENSORS_DTYPE, "4-bit float");
+              error_last()->id == F_SAFETENSORS_DTYPE,
+          "4-bit float");
     CHECK(safetensors_find(f, "five", &t) == STATUS_SHAPE && error_last()->id == F_SHAPE, "rank 5");
     safetensors_close(f);
     mem_free(bytes);
@@ -329,7 +356,8 @@ TEST(safetensors_find_says_what_it_cannot_open) {
 TEST(safetensors_unaligned_data_is_copied) {
     size_t n;
     uint8_t *bytes = build("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
-                           "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1,9]}}", 9, &n);
+                           "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1,9]}}",
+                           9, &n);
     REQUIRE(bytes != NULL, "memory");
     for (size_t shift = 0; shift < 4; shift++) {
         uint8_t *moved = mem_alloc(n + 4);
@@ -353,8 +381,10 @@ TEST(safetensors_writer_refuses_what_it_cannot_write) {
     const char *path = in("x.safetensors");
     tensor gaps = tensor_2d(a, DTYPE_F32, 2, 1);
     gaps.stride[0] = 2;
-    safetensors_item twice[] = {{"a", tensor_1d(a, DTYPE_F32, 2)}, {"a", tensor_1d(a, DTYPE_I8, 2)}};
-    safetensors_item bad[] = {{"a", gaps}}, taken[] = {{"__metadata__", tensor_1d(a, DTYPE_F32, 1)}};
+    safetensors_item twice[] = {{"a", tensor_1d(a, DTYPE_F32, 2)},
+                                {"a", tensor_1d(a, DTYPE_I8, 2)}};
+    safetensors_item bad[] = {{"a", gaps}},
+                     taken[] = {{"__metadata__", tensor_1d(a, DTYPE_F32, 1)}};
     safetensors_item latin[] = {{"\xE9", tensor_1d(a, DTYPE_F32, 1)}};
     CHECK(safetensors_write(path, twice, 2, NULL, 0) == STATUS_FORMAT, "same name twice");
     CHECK(safetensors_write(path, bad, 1, NULL, 0) == STATUS_SHAPE, "not contiguous");
@@ -366,7 +396,8 @@ TEST(safetensors_writer_refuses_what_it_cannot_write) {
 
 static status write_and_read(const char *path) {
     float a[3] = {1, 2, 3};
-    safetensors_item items[] = {{"a", tensor_1d(a, DTYPE_F32, 3)}, {"b", tensor_1d(a, DTYPE_U8, 3)}};
+    safetensors_item items[] = {{"a", tensor_1d(a, DTYPE_F32, 3)},
+                                {"b", tensor_1d(a, DTYPE_U8, 3)}};
     safetensors_note note = {"k", "v"};
     TRY(safetensors_write(path, items, 2, &note, 1));
     safetensors *f;
@@ -468,7 +499,8 @@ TEST(safetensors_refuses_false_indexes) {
 TEST(safetensors_random_damage_stays_inside) {
     size_t n;
     uint8_t *bytes = build("{\"__metadata__\":{\"k\":\"v\"},\"a\":" T4
-                           ",\"b\":{\"dtype\":\"BF16\",\"shape\":[2,2],\"data_offsets\":[4,12]}}", 12, &n);
+                           ",\"b\":{\"dtype\":\"BF16\",\"shape\":[2,2],\"data_offsets\":[4,12]}}",
+                           12, &n);
     REQUIRE(bytes != NULL, "memory");
     rng r = rng_at(1, RNG_TEST, 0);
     int accepted = 0, rounds = test_long() ? 2000000 : 100000;

@@ -8,7 +8,8 @@
 TEST(tensor_dtypes_have_names_and_sizes) {
     for (int t = 0; t < DTYPE_COUNT; t++) {
         dtype found = DTYPE_COUNT;
-        CHECK(dtype_find(dtype_name((dtype)t), &found) && (int)found == t, "%s", dtype_name((dtype)t));
+        CHECK(dtype_find(dtype_name((dtype)t), &found) && (int)found == t, "%s",
+              dtype_name((dtype)t));
         CHECK(dtype_size((dtype)t) > 0, "%s", dtype_name((dtype)t));
     }
     dtype none = DTYPE_F32;

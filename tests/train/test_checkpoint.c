@@ -11,7 +11,8 @@ static status open_stepped(trainer *t, int steps) {
     TRY(fixture_settings(&s, "checkpoints", FIXTURE_EXPERTS, 100));
     TRY(pool_start(2));
     TRY(trainer_open(t, &s));
-    for (int i = 0; i < steps; i++) TRY(trainer_step(t, &r));
+    for (int i = 0; i < steps; i++)
+        TRY(trainer_step(t, &r));
     return STATUS_OK;
 }
 
@@ -23,7 +24,8 @@ static checkpoint_content content_of(const trainer *t) {
 static bool same_bytes(const trainer *a, const trainer *b) {
     size_t n = (size_t)a->model.params.count * sizeof(float);
     return memcmp(a->model.params.master, b->model.params.master, n) == 0 &&
-           memcmp(a->optimiser.m, b->optimiser.m, n) == 0 && memcmp(a->optimiser.v, b->optimiser.v, n) == 0;
+           memcmp(a->optimiser.m, b->optimiser.m, n) == 0 &&
+           memcmp(a->optimiser.v, b->optimiser.v, n) == 0;
 }
 
 TEST(checkpoint_round_trip_is_exact) {
@@ -76,8 +78,8 @@ TEST(checkpoint_damage_of_any_file_is_found) {
             REQUIRE_OK(path_join(file, path, files[f]));
             REQUIRE_OK(write_damaged(file, kind));
             status s = checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, &t.state);
-            CHECK(s == STATUS_FORMAT && error_last()->id == F_CHECKPOINT, "%s, damage %d: status %d F%04d",
-                  files[f], kind, (int)s, (int)error_last()->id);
+            CHECK(s == STATUS_FORMAT && error_last()->id == F_CHECKPOINT,
+                  "%s, damage %d: status %d F%04d", files[f], kind, (int)s, (int)error_last()->id);
         }
     trainer_close(&t);
 }
@@ -93,7 +95,8 @@ TEST(checkpoint_of_another_model_cannot_be_resumed) {
     REQUIRE_OK(fixture_settings(&s, "other", FIXTURE_EXPERTS, 10));
     s.d_ff = 96;
     REQUIRE_OK(trainer_open(&other, &s));
-    status r = checkpoint_read(path, &other.model, other.optimiser.m, other.optimiser.v, &other.state);
+    status r =
+        checkpoint_read(path, &other.model, other.optimiser.m, other.optimiser.v, &other.state);
     CHECK(r == STATUS_USAGE && error_last()->id == F_CANNOT_RESUME, "status %d F%04d", (int)r,
           (int)error_last()->id);
     CHECK(strstr(error_last()->what, "intermediate_size") != NULL, "%s", error_last()->what);
@@ -145,7 +148,8 @@ TEST(checkpoint_clean_removes_what_a_killed_writer_left) {
     mem_free(steps);
     REQUIRE_OK(checkpoint_clean(run, &removed));
     CHECK(removed == 1, "%d removed", removed);
-    CHECK(!path_exists(fixture_path("k/checkpoints/step-9.tmp")) && !path_exists(fixture_path("k/model.tmp")),
+    CHECK(!path_exists(fixture_path("k/checkpoints/step-9.tmp")) &&
+              !path_exists(fixture_path("k/model.tmp")),
           "something is left");
     CHECK(path_exists(fixture_path("k/checkpoints/step-10")), "too much was removed");
 }
@@ -179,8 +183,9 @@ TEST(checkpoint_survives_failing_allocations) {
         int64_t live = mem_live_blocks(), n = 1;
         for (;; n++) {
             mem_fail_at(n);
-            status s = reading ? checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, &t.state)
-                               : checkpoint_write(path, &content);
+            status s = reading
+                           ? checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, &t.state)
+                           : checkpoint_write(path, &content);
             bool failed = mem_failed();
             mem_fail_at(0);
             CHECK(mem_live_blocks() == live, "allocation %" PRId64 " leaks", n);

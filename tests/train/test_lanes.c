@@ -10,10 +10,11 @@
 TEST(lanes_cut_rows_without_gaps) {
     for (int rows = 1; rows < 40; rows++)
         for (int n = 1; n <= rows; n++) {
-            CHECK(lane_first_row(rows, n, 0) == 0 && lane_first_row(rows, n, n) == rows, "%d %d", rows, n);
+            CHECK(lane_first_row(rows, n, 0) == 0 && lane_first_row(rows, n, n) == rows, "%d %d",
+                  rows, n);
             for (int i = 0; i < n; i++)
-                CHECK(lane_first_row(rows, n, i) < lane_first_row(rows, n, i + 1), "lane %d of %d is empty",
-                      i, n);
+                CHECK(lane_first_row(rows, n, i) < lane_first_row(rows, n, i + 1),
+                      "lane %d of %d is empty", i, n);
         }
 }
 
@@ -75,8 +76,8 @@ static void expect_equal_gradients(const char *what, fixture_model kind, change 
 
 TEST(gradient_does_not_depend_on_threads) {
     for (int kind = FIXTURE_DENSE; kind <= FIXTURE_EXPERTS; kind++)
-        expect_equal_gradients("1 and 2 threads", (fixture_model)kind, (change){4, 0, 1, false, false},
-                               (change){4, 0, 2, false, false});
+        expect_equal_gradients("1 and 2 threads", (fixture_model)kind,
+                               (change){4, 0, 1, false, false}, (change){4, 0, 2, false, false});
     expect_equal_gradients("1 and 3 threads, bf16", FIXTURE_EXPERTS, (change){4, 0, 1, false, true},
                            (change){4, 0, 3, false, true});
 }
@@ -107,11 +108,13 @@ TEST(micro_batch_changes_no_matrix_and_little_else_in_f32) {
             double square = 0, off = 0;
             for (int64_t i = one->offset; i < one->offset + one->count; i++) {
                 square += (double)whole[i] * (double)whole[i];
-                off += ((double)whole[i] - (double)parts[i]) * ((double)whole[i] - (double)parts[i]);
+                off +=
+                    ((double)whole[i] - (double)parts[i]) * ((double)whole[i] - (double)parts[i]);
             }
             bool exact = one->kind == PARAM_MATRIX;
-            CHECK(exact ? off == 0 : off <= 1e-10 * square, "%s, micro-batch %d: off by %.3g of %.3g", one->name,
-                  micro, sqrt(off), sqrt(square));
+            CHECK(exact ? off == 0 : off <= 1e-10 * square,
+                  "%s, micro-batch %d: off by %.3g of %.3g", one->name, micro, sqrt(off),
+                  sqrt(square));
         }
         mem_free(parts);
     }
@@ -143,7 +146,8 @@ static status lane_gradient(trainer *t, int lane, float *out) {
     lanes single;
     gradient_result r;
     row_set part = t->rows;
-    int first = lane_first_row(t->rows.n, t->lanes.n, lane), end = lane_first_row(t->rows.n, t->lanes.n, lane + 1);
+    int first = lane_first_row(t->rows.n, t->lanes.n, lane),
+        end = lane_first_row(t->rows.n, t->lanes.n, lane + 1);
     int64_t at = first * t->rows.seq_len;
     part.ids += at, part.target += at, part.next_id += at, part.target_mtp += at, part.first += at;
     part.n = end - first; /* counts stay those of the whole batch */
@@ -165,7 +169,8 @@ TEST(lanes_are_summed_as_a_binary_tree) {
     int64_t n = t.model.params.count;
     float *leaf = mem_zalloc((size_t)n * 8, sizeof(float));
     REQUIRE(leaf != NULL, "no memory");
-    for (int i = 0; i < 8; i++) REQUIRE_OK(lane_gradient(&t, i, leaf + i * n));
+    for (int i = 0; i < 8; i++)
+        REQUIRE_OK(lane_gradient(&t, i, leaf + i * n));
     REQUIRE_OK(lanes_gradient(&t.lanes, &t.model, &t.rows, &t.gradient, &t.step_memory, &r));
     int64_t differ = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -174,7 +179,8 @@ TEST(lanes_are_summed_as_a_binary_tree) {
         float sum = a + b;
         differ += memcmp(&sum, &t.lanes.buffer[0][i], sizeof sum) != 0;
     }
-    CHECK(differ == 0, "%" PRId64 " of %" PRId64 " elements are not ((0+1)+(2+3))+((4+5)+(6+7))", differ, n);
+    CHECK(differ == 0, "%" PRId64 " of %" PRId64 " elements are not ((0+1)+(2+3))+((4+5)+(6+7))",
+          differ, n);
     mem_free(leaf);
     trainer_close(&t);
 }

@@ -25,16 +25,18 @@ TEST(manifest_round_trip) {
     REQUIRE_OK(make_folder(folder));
     REQUIRE_OK(manifest_verify(folder, &m));
     REQUIRE(m.n == 3, "%d", m.n);
-    for (int i = 0; i < 3; i++) CHECK(strcmp(m.entry[i].name, names[i]) == 0, "%s", m.entry[i].name);
+    for (int i = 0; i < 3; i++)
+        CHECK(strcmp(m.entry[i].name, names[i]) == 0, "%s", m.entry[i].name);
     CHECK(m.entry[0].size == 10 && m.entry[1].size == 9 && m.entry[2].size == 0, "sizes");
 }
 
 static void expect_damage(const char *folder, const char *what) {
     manifest m;
     status s = manifest_verify(folder, &m);
-    CHECK(s == STATUS_FORMAT && error_last()->id == F_CHECKPOINT, "%s: status %d, F%04d", what, (int)s,
-          (int)error_last()->id);
-    CHECK(error_last()->what[0] && error_last()->where[0] && error_last()->why[0] && error_last()->fix[0],
+    CHECK(s == STATUS_FORMAT && error_last()->id == F_CHECKPOINT, "%s: status %d, F%04d", what,
+          (int)s, (int)error_last()->id);
+    CHECK(error_last()->what[0] && error_last()->where[0] && error_last()->why[0] &&
+              error_last()->fix[0],
           "%s: a part of the report is empty", what);
 }
 
@@ -72,6 +74,7 @@ TEST(manifest_refuses_every_flipped_bit_and_every_cut) {
         bytes[i / 8] = (char)(bytes[i / 8] ^ 1 << i % 8);
     }
     for (size_t cut = 0; cut < n; cut++)
-        CHECK(manifest_parse(bytes, cut, "m", &m) == STATUS_FORMAT, "cut at %zu was not noticed", cut);
+        CHECK(manifest_parse(bytes, cut, "m", &m) == STATUS_FORMAT, "cut at %zu was not noticed",
+              cut);
     mem_free(bytes);
 }

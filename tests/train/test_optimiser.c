@@ -59,10 +59,16 @@ static void run_hundred_steps(double grad_clip, double gradient_size) {
     double w[256], m[256] = {0}, v[256] = {0};
     REQUIRE(f.set.count <= 256, "%" PRId64, f.set.count);
     const float *master = f.set.master;
-    for (int64_t i = 0; i < f.set.count; i++) w[i] = (double)master[i];
+    for (int64_t i = 0; i < f.set.count; i++)
+        w[i] = (double)master[i];
     for (int64_t step = 1; step <= 100; step++) {
-        optimiser_rates r = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8,
-                             .weight_decay = 0.1, .grad_clip = grad_clip, .update = step};
+        optimiser_rates r = {.lr = 1e-2,
+                             .beta1 = 0.9,
+                             .beta2 = 0.95,
+                             .epsilon = 1e-8,
+                             .weight_decay = 0.1,
+                             .grad_clip = grad_clip,
+                             .update = step};
         random_gradient(&f, (uint64_t)step, gradient_size);
         double norm = gradient_norm(&f.set);
         double scale = grad_clip > 0 && norm + 1e-6 > grad_clip ? grad_clip / (norm + 1e-6) : 1;
@@ -76,13 +82,17 @@ static void run_hundred_steps(double grad_clip, double gradient_size) {
         }
     }
     for (int64_t i = 0; i < f.set.count; i++)
-        CHECK(fabs((double)master[i] - w[i]) < 2e-5 * fmax(1, fabs(w[i])), "element %" PRId64 ": %.8g, formula %.8g",
-              i, (double)master[i], w[i]);
+        CHECK(fabs((double)master[i] - w[i]) < 2e-5 * fmax(1, fabs(w[i])),
+              "element %" PRId64 ": %.8g, formula %.8g", i, (double)master[i], w[i]);
     close_fixture(&f);
 }
 
-TEST(adamw_follows_its_formula) { run_hundred_steps(0, 0.3); }
-TEST(adamw_with_clipping_follows_its_formula) { run_hundred_steps(1.0, 0.3); }
+TEST(adamw_follows_its_formula) {
+    run_hundred_steps(0, 0.3);
+}
+TEST(adamw_with_clipping_follows_its_formula) {
+    run_hundred_steps(1.0, 0.3);
+}
 
 TEST(adamw_leaves_state_alone_and_decays_matrices_only) {
     set_fixture f;
@@ -93,8 +103,8 @@ TEST(adamw_leaves_state_alone_and_decays_matrices_only) {
         before[i] = master[i];
         f.grad[i] = 0;
     }
-    optimiser_rates r = {.lr = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.5,
-                         .update = 1};
+    optimiser_rates r = {
+        .lr = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.5, .update = 1};
     uint64_t version = f.set.all[0]->version;
     optimiser_update(&f.optimiser, &r, 0);
     CHECK(f.set.all[0]->version > version, "the packed copies were not made stale");
@@ -113,8 +123,10 @@ TEST(gradient_norm_and_first_bad) {
     REQUIRE_OK(open_fixture(&f));
     random_gradient(&f, 1, 2.0);
     double sum = 0;
-    for (int64_t i = 0; i < f.set.all[4]->offset; i++) sum += (double)f.grad[i] * (double)f.grad[i];
-    CHECK(fabs(gradient_norm(&f.set) - sqrt(sum)) < 1e-9 * sqrt(sum), "%.17g", gradient_norm(&f.set));
+    for (int64_t i = 0; i < f.set.all[4]->offset; i++)
+        sum += (double)f.grad[i] * (double)f.grad[i];
+    CHECK(fabs(gradient_norm(&f.set) - sqrt(sum)) < 1e-9 * sqrt(sum), "%.17g",
+          gradient_norm(&f.set));
     CHECK(gradient_first_bad(&f.set) == NULL, "all are finite");
     f.grad[f.set.all[3]->offset + 2] = INFINITY;
     f.grad[f.set.all[1]->offset + 1] = NAN;

@@ -80,7 +80,8 @@ static bool read_child(int i, int64_t *planned, int64_t *peak) {
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0) return false;
     self[n] = 0;
-    const char *command = text("FATHOM_PLAN_CHILD=%d FATHOM_PLAN_FOLDER='%s' '%s'", i, fixture_folder(), self);
+    const char *command =
+        text("FATHOM_PLAN_CHILD=%d FATHOM_PLAN_FOLDER='%s' '%s'", i, fixture_folder(), self);
     FILE *out = popen(command, "r");
     if (out == NULL) return false;
     bool ok = fscanf(out, "%" SCNd64 " %" SCNd64, planned, peak) == 2;
@@ -96,10 +97,11 @@ TEST(planned_memory_is_within_5_percent_or_8_mebibytes) {
         int64_t planned = 0, peak = 0;
         REQUIRE(read_child(i, &planned, &peak), "%s could not be run", cases[i].name);
         double mib = 1 << 20, off = (double)(planned - peak);
-        printf("  %-16s planned %.1f MiB, peak %.1f MiB (%+.1f %%)\n", cases[i].name, (double)planned / mib,
-               (double)peak / mib, 100 * off / (double)peak);
-        CHECK(fabs(off) <= fmax(0.05 * (double)peak, 8 * mib), "%s: planned %.1f MiB, peak %.1f MiB",
-              cases[i].name, (double)planned / mib, (double)peak / mib);
+        printf("  %-16s planned %.1f MiB, peak %.1f MiB (%+.1f %%)\n", cases[i].name,
+               (double)planned / mib, (double)peak / mib, 100 * off / (double)peak);
+        CHECK(fabs(off) <= fmax(0.05 * (double)peak, 8 * mib),
+              "%s: planned %.1f MiB, peak %.1f MiB", cases[i].name, (double)planned / mib,
+              (double)peak / mib);
     }
 }
 
@@ -109,7 +111,8 @@ TEST(a_plan_is_printed_and_stored) {
     REQUIRE_OK(fixture_settings(&s, "plan", FIXTURE_EXPERTS, 100));
     REQUIRE_OK(plan_make(&s, 0.05, &p));
     CHECK(p.measured && p.tokens_per_second > 0 && p.seconds > 0 && p.steps == 100, "time");
-    CHECK(p.memory == p.weights + p.gradients + p.optimiser + p.packed + p.activations + p.other, "a class is lost");
+    CHECK(p.memory == p.weights + p.gradients + p.optimiser + p.packed + p.activations + p.other,
+          "a class is lost");
     REQUIRE_OK(plan_check(&p));
     char *printed = NULL;
     size_t n = 0;
@@ -117,24 +120,33 @@ TEST(a_plan_is_printed_and_stored) {
     REQUIRE(out != NULL, "no memory");
     plan_print(out, &p);
     fclose(out);
-    static const char *const words[] = {"model ", "tokens ", "memory ", "disk ", "time ", "activations"};
+    static const char *const words[] = {"model ", "tokens ", "memory ",
+                                        "disk ",  "time ",   "activations"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         CHECK(strstr(printed, words[i]) != NULL, "no \"%s\" in:\n%s", words[i], printed);
     free(printed);
     json_t *o = plan_json(&p);
     REQUIRE(o != NULL, "no JSON");
-    CHECK(json_integer_value(json_object_get(json_object_get(o, "memory_bytes"), "total")) == p.memory, "JSON");
+    CHECK(json_integer_value(json_object_get(json_object_get(o, "memory_bytes"), "total")) ==
+              p.memory,
+          "JSON");
     json_decref(o);
 }
 
 TEST(what_does_not_fit_is_refused_with_two_remedies) {
-    train_plan p = {.memory = INT64_C(31) << 30, .memory_free = INT64_C(23) << 30, .activations = INT64_C(18) << 30,
-                    .half_batch = INT64_C(9) << 30, .with_recompute = INT64_C(2) << 30, .seq_len = 4096,
-                    .micro_batch = 8, .disk_free = -1};
+    train_plan p = {.memory = INT64_C(31) << 30,
+                    .memory_free = INT64_C(23) << 30,
+                    .activations = INT64_C(18) << 30,
+                    .half_batch = INT64_C(9) << 30,
+                    .with_recompute = INT64_C(2) << 30,
+                    .seq_len = 4096,
+                    .micro_batch = 8,
+                    .disk_free = -1};
     CHECK(plan_check(&p) == STATUS_MEMORY && error_last()->id == F_NO_MEMORY, "memory");
-    CHECK(strstr(error_last()->what, "31") != NULL && strstr(error_last()->what, "23") != NULL, "%s",
-          error_last()->what);
-    CHECK(strstr(error_last()->fix, "--micro-batch 4") != NULL && strstr(error_last()->fix, "--recompute") != NULL,
+    CHECK(strstr(error_last()->what, "31") != NULL && strstr(error_last()->what, "23") != NULL,
+          "%s", error_last()->what);
+    CHECK(strstr(error_last()->fix, "--micro-batch 4") != NULL &&
+              strstr(error_last()->fix, "--recompute") != NULL,
           "%s", error_last()->fix);
     p = (train_plan){.memory_free = 1, .disk = 100, .disk_free = 10};
     CHECK(plan_check(&p) == STATUS_IO && error_last()->id == F_DISK_FULL, "disk");

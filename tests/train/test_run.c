@@ -34,7 +34,11 @@ TEST(one_batch_is_memorised_within_200_steps) {
     double loss = 0;
     int64_t step = 1;
     for (; step <= 200; step++) {
-        optimiser_rates r = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .grad_clip = 1,
+        optimiser_rates r = {.lr = 1e-2,
+                             .beta1 = 0.9,
+                             .beta2 = 0.95,
+                             .epsilon = 1e-8,
+                             .grad_clip = 1,
                              .update = step};
         REQUIRE_OK(lanes_gradient(&t.lanes, &t.model, &t.rows, &t.gradient, &t.step_memory, &g));
         loss = g.loss_sum / (double)g.counted;
@@ -58,22 +62,30 @@ TEST(first_loss_is_that_of_a_uniform_guess) {
 }
 
 TEST(a_run_learns_and_leaves_its_files) {
-    static const char *const files[] = {"config.ini", "plan.json", "env.json", "metrics.jsonl", "log.txt",
-                                        "model/config.json", "model/model.safetensors",
-                                        "model/tokenizer.json", "checkpoints/step-60/MANIFEST"};
+    static const char *const files[] = {"config.ini",
+                                        "plan.json",
+                                        "env.json",
+                                        "metrics.jsonl",
+                                        "log.txt",
+                                        "model/config.json",
+                                        "model/model.safetensors",
+                                        "model/tokenizer.json",
+                                        "checkpoints/step-60/MANIFEST"};
     train_settings s;
     train_result r;
     REQUIRE_OK(fixture_settings(&s, "learns", FIXTURE_EXPERTS, 60));
     REQUIRE_OK(train_run(&s, &r));
-    CHECK(r.steps == 60 && r.tokens == 60 * 256 && r.resumed_from == -1 && !r.already_done, "result");
+    CHECK(r.steps == 60 && r.tokens == 60 * 256 && r.resumed_from == -1 && !r.already_done,
+          "result");
     CHECK(r.val_loss < r.first_loss - 1, "%.3f -> %.3f", r.first_loss, r.val_loss);
-    CHECK(fabs(r.val_bpb - r.val_loss / log(2)) < 0.01 * r.val_bpb, "a byte is a token: %.4f bits, %.4f nats",
-          r.val_bpb, r.val_loss);
+    CHECK(fabs(r.val_bpb - r.val_loss / log(2)) < 0.01 * r.val_bpb,
+          "a byte is a token: %.4f bits, %.4f nats", r.val_bpb, r.val_loss);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         CHECK(path_exists(text("%s/%s", s.run, files[i])), "%s is missing", files[i]);
     sha256_hex first = r.weights;
     REQUIRE_OK(train_run(&s, &r));
-    CHECK(r.already_done && r.steps == 60 && strcmp(first.hex, r.weights.hex) == 0, "a finished run ran again");
+    CHECK(r.already_done && r.steps == 60 && strcmp(first.hex, r.weights.hex) == 0,
+          "a finished run ran again");
 }
 
 /* -- continuing -- */
@@ -93,7 +105,8 @@ static void expect_exact_resume(fixture_model kind, const char *straight, const 
     REQUIRE_OK(train_run(&s, &half));
     CHECK(half.resumed_from == 11 && half.steps == 24, "resumed from %" PRId64, half.resumed_from);
     CHECK(strcmp(half.weights.hex, whole.weights.hex) == 0, "two parts give other weights");
-    CHECK(half.val_loss == whole.val_loss && half.best_step == whole.best_step && half.tokens == whole.tokens,
+    CHECK(half.val_loss == whole.val_loss && half.best_step == whole.best_step &&
+              half.tokens == whole.tokens,
           "state differs");
 }
 
@@ -152,7 +165,8 @@ TEST(killed_at_random_moments_the_run_ends_with_the_same_bytes) {
         s.run = fixture_path(text("killed-%d", run));
         s.save_every.steps = 3;
         for (int i = 0; code == -SIGKILL && i < 3 && kills < wanted; i++) {
-            code = fixture_run_process(&s, 1 + run % 2, 0.001 + 0.7 * whole * rng_uniform(r, (uint64_t)(run * 9 + i)));
+            code = fixture_run_process(
+                &s, 1 + run % 2, 0.001 + 0.7 * whole * rng_uniform(r, (uint64_t)(run * 9 + i)));
             kills += code == -SIGKILL;
         }
         if (code == -SIGKILL) code = fixture_run_process(&s, 2, 0);
@@ -225,7 +239,8 @@ TEST(a_damaged_checkpoint_is_set_aside_for_the_one_before) {
     REQUIRE_OK(train_run(&s, &r));
     CHECK(r.resumed_from == 5, "resumed from %" PRId64, r.resumed_from);
     CHECK(strcmp(r.weights.hex, expected.hex) == 0, "other weights");
-    CHECK(path_exists(text("%s/checkpoints/step-10.damaged", s.run)), "the damaged one was not kept");
+    CHECK(path_exists(text("%s/checkpoints/step-10.damaged", s.run)),
+          "the damaged one was not kept");
 }
 
 TEST(if_no_checkpoint_is_whole_the_run_is_not_begun_again_silently) {
@@ -235,7 +250,8 @@ TEST(if_no_checkpoint_is_whole_the_run_is_not_begun_again_silently) {
     REQUIRE_OK(train_run(&s, &r));
     sha256_hex expected = r.weights;
     REQUIRE_OK(file_write(text("%s/checkpoints/step-4/state.json", s.run), "{}", 2));
-    CHECK(train_run(&s, &r) == STATUS_FORMAT && error_last()->id == F_CHECKPOINT, "F%04d", (int)error_last()->id);
+    CHECK(train_run(&s, &r) == STATUS_FORMAT && error_last()->id == F_CHECKPOINT, "F%04d",
+          (int)error_last()->id);
     s.resume = RESUME_NO;
     REQUIRE_OK(train_run(&s, &r));
     CHECK(r.resumed_from == -1 && strcmp(r.weights.hex, expected.hex) == 0, "a new beginning");
@@ -246,7 +262,8 @@ TEST(other_data_and_missing_runs_are_refused) {
     train_result r;
     REQUIRE_OK(fixture_settings(&s, "data", FIXTURE_DENSE, 5));
     s.resume = RESUME_MUST;
-    CHECK(train_run(&s, &r) == STATUS_IO && error_last()->id == F_MISSING, "F%04d", (int)error_last()->id);
+    CHECK(train_run(&s, &r) == STATUS_IO && error_last()->id == F_MISSING, "F%04d",
+          (int)error_last()->id);
     s.resume = RESUME_AUTO;
     REQUIRE_OK(train_run(&s, &r));
     char *bytes;
@@ -325,7 +342,8 @@ TEST(a_full_disk_ends_with_74_and_loses_nothing) {
     REQUIRE_OK(checkpoint_verify(text("%s/checkpoints/step-10", s.run)));
     REQUIRE_OK(checkpoint_verify(text("%s/model", s.run)));
     REQUIRE_OK(train_run(&s, &r));
-    CHECK(r.resumed_from == 10 && strcmp(r.weights.hex, expected.hex) == 0, "going on after the disk was full");
+    CHECK(r.resumed_from == 10 && strcmp(r.weights.hex, expected.hex) == 0,
+          "going on after the disk was full");
 }
 
 TEST(failing_allocations_end_a_run_cleanly) {
@@ -349,11 +367,13 @@ TEST(failing_allocations_end_a_run_cleanly) {
         CHECK(mem_live_blocks() == live, "allocation %" PRId64 " leaks %" PRId64 " blocks", n,
               mem_live_blocks() - live);
         if (!failed) {
-            CHECK(done == STATUS_OK && strcmp(r.weights.hex, expected.hex) == 0, "%s", error_last()->what);
+            CHECK(done == STATUS_OK && strcmp(r.weights.hex, expected.hex) == 0, "%s",
+                  error_last()->what);
             break;
         }
         if (done == STATUS_OK) /* a lost sample or warning may be survived, never other weights */
-            CHECK(strcmp(r.weights.hex, expected.hex) == 0, "allocation %" PRId64 " changed the weights", n);
+            CHECK(strcmp(r.weights.hex, expected.hex) == 0,
+                  "allocation %" PRId64 " changed the weights", n);
     }
     printf("  %" PRId64 " failures injected\n", tried);
     CHECK(tried > 20, "only %" PRId64, tried);

@@ -22,7 +22,8 @@ TEST(every_recipe_is_accepted) {
         int64_t vocab = strcmp(p->name, "shakespeare-char") == 0 ? 256 : 8192;
         status r = train_settings_check(&s, vocab, &c);
         CHECK(r == STATUS_OK, "%s: %s: %s", p->name, error_last()->what, error_last()->why);
-        CHECK(c.vocab_size == vocab && s.seq_len > 0 && s.batch_tokens % s.seq_len == 0, "%s", p->name);
+        CHECK(c.vocab_size == vocab && s.seq_len > 0 && s.batch_tokens % s.seq_len == 0, "%s",
+              p->name);
         CHECK(s.learning_rate > 0 && c.max_position >= s.seq_len, "%s", p->name);
     }
     train_settings s;
@@ -49,8 +50,8 @@ TEST(settings_round_trip_through_config_ini) {
         if (row->flags & OPTION_FLAG_ONLY) continue;
         char one[ERROR_PART];
         snprintf(one, sizeof one, "%s", option_value_text(row, &s));
-        CHECK(strcmp(one, option_value_text(row, &back)) == 0, "%s: %s, read back %s", row->name, one,
-              option_value_text(row, &back));
+        CHECK(strcmp(one, option_value_text(row, &back)) == 0, "%s: %s, read back %s", row->name,
+              one, option_value_text(row, &back));
     }
     CHECK(back.learning_rate == s.learning_rate, "%.17g", back.learning_rate);
 }
@@ -58,10 +59,12 @@ TEST(settings_round_trip_through_config_ini) {
 static void expect_complaint(train_settings *s, int64_t vocab, const char *word) {
     model_config c;
     status r = train_settings_check(s, vocab, &c);
-    CHECK(r == STATUS_USAGE && error_exit_code(error_last()->id) == 78, "%s: status %d", word, (int)r);
+    CHECK(r == STATUS_USAGE && error_exit_code(error_last()->id) == 78, "%s: status %d", word,
+          (int)r);
     CHECK(strstr(error_last()->why, word) != NULL || strstr(error_last()->what, word) != NULL,
           "no word of %s in: %s / %s", word, error_last()->what, error_last()->why);
-    CHECK(error_last()->where[0] && error_last()->why[0] && error_last()->fix[0], "%s: an empty part", word);
+    CHECK(error_last()->where[0] && error_last()->why[0] && error_last()->fix[0],
+          "%s: an empty part", word);
 }
 
 TEST(settings_that_do_not_fit_are_refused_together) {
@@ -101,7 +104,8 @@ TEST(recall_takes_what_was_not_given) {
     REQUIRE_OK(train_settings_defaults(&s));
     s.run = recorded.run;
     REQUIRE_OK(train_settings_recall(&s, &strings));
-    CHECK(s.learning_rate == recorded.learning_rate && s.d_model == 32 && s.max_steps == 50, "not recalled");
+    CHECK(s.learning_rate == recorded.learning_rate && s.d_model == 32 && s.max_steps == 50,
+          "not recalled");
     CHECK(strcmp(s.input, recorded.input) == 0 && strcmp(s.size, recorded.size) == 0, "strings");
     REQUIRE_OK(train_settings_recall(&s, &strings));
     CHECK(s.max_steps == 50, "a second time changed something");
@@ -112,14 +116,18 @@ TEST(recall_refuses_another_model_and_other_rates) {
     REQUIRE_OK(record("refuse", &recorded));
     s = recorded;
     s.d_model = 64;
-    CHECK(train_settings_recall(&s, &strings) == STATUS_USAGE && error_last()->id == F_CANNOT_RESUME, "model");
+    CHECK(train_settings_recall(&s, &strings) == STATUS_USAGE &&
+              error_last()->id == F_CANNOT_RESUME,
+          "model");
     CHECK(strstr(error_last()->what, "model.d-model 32 -> 64") != NULL, "%s", error_last()->what);
     CHECK(strstr(error_last()->fix, "--resume no") != NULL, "%s", error_last()->fix);
     s.accept_changes = true;
     CHECK(train_settings_recall(&s, &strings) == STATUS_USAGE, "no flag makes another model fit");
     s = recorded;
     s.learning_rate = 1e-4;
-    CHECK(train_settings_recall(&s, &strings) == STATUS_USAGE && error_last()->id == F_CANNOT_RESUME, "rate");
+    CHECK(train_settings_recall(&s, &strings) == STATUS_USAGE &&
+              error_last()->id == F_CANNOT_RESUME,
+          "rate");
     CHECK(strstr(error_last()->fix, "--accept-changes") != NULL, "%s", error_last()->fix);
     s.accept_changes = true;
     REQUIRE_OK(train_settings_recall(&s, &strings));
@@ -144,7 +152,8 @@ TEST(recall_lets_lengths_and_looks_change) {
     s.max_steps = 0;
     s.minutes = 3;
     REQUIRE_OK(train_settings_recall(&s, &strings));
-    CHECK(s.max_steps == 0 && s.minutes == 3, "new minutes are measured anew: %" PRId64, s.max_steps);
+    CHECK(s.max_steps == 0 && s.minutes == 3, "new minutes are measured anew: %" PRId64,
+          s.max_steps);
 }
 
 TEST(given_decides_even_for_built_in_values) {
@@ -157,7 +166,8 @@ TEST(given_decides_even_for_built_in_values) {
     s.given = given;
     REQUIRE_OK(train_settings_recall(&s, &strings));
     CHECK(s.learning_rate == recorded.learning_rate, "not given, so the run's own holds");
-    for (int i = 0; i < train_options.n; i++) given[i] = strcmp(train_options.rows[i].name, "grad-lanes") == 0;
+    for (int i = 0; i < train_options.n; i++)
+        given[i] = strcmp(train_options.rows[i].name, "grad-lanes") == 0;
     s.grad_lanes = 8; /* the built-in value; the run has 4 */
     CHECK(train_settings_recall(&s, &strings) == STATUS_USAGE, "given and different");
     arena_clear(&strings);

@@ -20,7 +20,8 @@
 const char *fixture_folder(void) {
     static char folder[1024];
     if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0);
-    if (folder[0] == 0 || !path_exists(folder)) snprintf(folder, sizeof folder, "%s", test_folder());
+    if (folder[0] == 0 || !path_exists(folder))
+        snprintf(folder, sizeof folder, "%s", test_folder());
     return folder;
 }
 
@@ -33,7 +34,7 @@ const char *fixture_path(const char *name) {
 }
 
 const char *fixture_text(size_t bytes) {
-    static const char *const words[] = {"the ", "sea ", "is ",   "deep ", "and ", "cold, ", "but ",
+    static const char *const words[] = {"the ", "sea ",  "is ",   "deep ", "and ", "cold, ", "but ",
                                         "we ",  "sail ", "on.\n", "home ", "far ", "light "};
     static char path[1200];
     snprintf(path, sizeof path, "%s/text.txt", fixture_folder());
@@ -102,7 +103,8 @@ int fixture_run_process(const train_settings *s, int threads, double kill_after)
     if (child == 0) run_and_exit(s, threads);
     if (child < 0) return -1000;
     if (kill_after > 0) {
-        struct timespec nap = {(time_t)kill_after, (long)((kill_after - (double)(time_t)kill_after) * 1e9)};
+        struct timespec nap = {(time_t)kill_after,
+                               (long)((kill_after - (double)(time_t)kill_after) * 1e9)};
         nanosleep(&nap, NULL);
         kill(child, SIGKILL);
     }
@@ -122,7 +124,8 @@ sha256_hex fixture_run_hash(const char *run) {
     if (last < 0) return both;
     snprintf(path, sizeof path, "%s/checkpoints/step-%lld/model.safetensors", run, (long long)last);
     if (sha256_file(path, &weights) != STATUS_OK) return both;
-    snprintf(path, sizeof path, "%s/checkpoints/step-%lld/optimizer.safetensors", run, (long long)last);
+    snprintf(path, sizeof path, "%s/checkpoints/step-%lld/optimizer.safetensors", run,
+             (long long)last);
     if (sha256_file(path, &moments) != STATUS_OK) return both;
     snprintf(pair, sizeof pair, "%s%s", weights.hex, moments.hex);
     if (sha256_bytes(pair, 128, &both) != STATUS_OK) both.hex[0] = 0;
