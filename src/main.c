@@ -21,8 +21,8 @@ static const command_program program = {
     .version = FATHOM_VERSION,
     .about = "a language-model factory in one program",
     .examples = "fathom start\n"
-                "fathom train --preset small --minutes 30\n"
-                "fathom data import - < my.jsonl\n"
+                "fathom train data/mini --preset first --minutes 30\n"
+                "fathom data import mytexts/ -o data/mine\n"
                 "fathom chat runs/first",
     .commands = commands,
     .cpu_text = kernels_cpu_text,
