@@ -2,7 +2,7 @@
  *
  * [rows, vocab] never exists: a chunk's logits are made, turned into their gradient in place and
  * used up for dX and dW before the next chunk is made. At 129,280 ids a token's logits are half a
- * megabyte (architecture notes 3.2). So x's gradient from the loss is complete when the forward
+ * megabyte. So x's gradient from the loss is complete when the forward
  * ends, and the record only says when the head is done.
  *
  * Saved: nothing. A chunk has about CHUNK_LOGITS logits, in multiples of 32 rows, a function of the

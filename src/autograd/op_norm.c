@@ -1,5 +1,5 @@
 /* op_norm.c - RMSNorm: y_i = w_i x_i / sqrt(mean_j x_j^2 + eps) (Zhang and Sennrich, arXiv
- * 1910.07467; architecture notes 1.1).
+ * 1910.07467).
  *
  * Saved: x and 1 / rms of each row. x may be a slice. dW adds rows in ascending order, each column
  * one chain, so micro-batches continue it bit for bit.

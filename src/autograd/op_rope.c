@@ -1,5 +1,4 @@
-/* op_rope.c - rotary positions, in place (Su et al., "RoFormer", arXiv 2104.09864; pairs:
- * architecture notes 1.4).
+/* op_rope.c - rotary positions, in place (Su et al., "RoFormer", arXiv 2104.09864).
  *
  * A token turns by the angle of its position inside its document. Rotation is orthogonal, so
  * backward rotates the gradient back, in place too. Saved: the rotary position of each token.

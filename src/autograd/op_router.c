@@ -3,7 +3,7 @@
  *     z = W x;  s = sigmoid(z) or softmax(z);  chosen = the K largest of s + b
  *     g_i = c s_i / (sum of chosen s + 1e-20)  for chosen i   (without normalise: c s_i)
  *
- * DeepSeek-V3 (arXiv 2412.19437, 2.1.2); architecture notes 1.5. The choice is a recorded input
+ * DeepSeek-V3 (arXiv 2412.19437, 2.1.2). The choice is a recorded input
  * (tape_choice), so it has no gradient, nor has the bias b: gradients flow through the chosen
  * scores and their normaliser. The sequence-wise balance loss adds, for each sequence of T tokens,
  *

@@ -2,7 +2,7 @@
  *
  * Shapes are [rows, columns], rows = tokens of all sequences of the batch one after the other.
  * `real` is f32, or f64 in gradient checks. Ops return a var of the tape's arena; after a failure
- * the tape's poison (tape.h). Sources: architecture notes 1.1-1.6 (DeepSeek-V2 arXiv 2405.04434,
+ * the tape's poison (tape.h). Sources: (DeepSeek-V2 arXiv 2405.04434,
  * DeepSeek-V3 arXiv 2412.19437).
  */
 #ifndef FATHOM_AUTOGRAD_OPS_H

@@ -5,7 +5,7 @@
  * read no longer matches. The job's other fields are read only after a successful claim, and the
  * owner rewrites them only once every claimed chunk is done, so they need no lock.
  *
- * Measured elsewhere on two cores (kernels-and-speed notes): a barrier that sleeps costs 30 us per
+ * Measured elsewhere on two cores: a barrier that sleeps costs 30 us per
  * hand-over, one that only spins collapses beside a busy process; claiming does neither.
  */
 #include "base/pool.h"

@@ -120,7 +120,7 @@ status attention_backward(const attention_call *calls, const attention_gradient 
 /* -- mixture of experts -- */
 /* For each row: the k largest of score + bias (bias NULL = 0), ties to the lower index, NaN last;
  * ids ascending in [rows, k]. With groups > 1 (at most 64) only the keep_groups groups with the
- * largest sums of their two best biased scores take part (architecture notes 1.5). */
+ * largest sums of their two best biased scores take part (DeepSeek-V3, arXiv 2412.19437, 2.1.2). */
 void router_top_k(dtype t, int64_t rows, int n_expert, int k, int groups, int keep_groups,
                   const void *score, const void *bias, int32_t *ids);
 /* Stable counting sort of the rows * k choices by expert. offset[n_expert + 1]: segment starts in
@@ -143,7 +143,7 @@ void moe_combine_backward(dtype t, int64_t rows, int64_t places, int64_t c, int 
 void moe_gather_backward(dtype t, int64_t rows, int64_t c, int k, const int32_t *place,
                          const void *dy, void *dx);
 
-/* -- optimiser -- architecture notes 4.1; one fused pass, f32 */
+/* -- optimiser -- AdamW (arXiv 1711.05101); one fused pass, f32 */
 typedef struct adamw_step {
     double lr, beta1, beta2, eps, weight_decay;
     double correction1, correction2; /* 1 - beta^t */

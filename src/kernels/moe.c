@@ -1,7 +1,7 @@
 /* moe.c - routing choices, the sort by expert, and the way of rows to experts and back.
  *
  * DeepSeekMoE (arXiv 2401.06066) with the selection rules of DeepSeek-V3 (arXiv 2412.19437,
- * architecture notes 1.5). Expert segments are padded with zero rows to MOE_ALIGN so that every
+ * 2.1.2). Expert segments are padded with zero rows to MOE_ALIGN so that every
  * expert's product starts on a tile border. Choices ascend by expert within a row, so a row's sum
  * over experts has one order (docs/numerics.md 6).
  *

@@ -1,6 +1,7 @@
 /* block.c - one decoder block: h = x + Attention(norm(x)); y = h + FeedForward(norm(h)).
  *
- * Pre-norm with RMSNorm (architecture notes 1.1). Training, evaluation and inference run this one
+ * Pre-norm with RMSNorm (DeepSeek-V2, arXiv 2405.04434, 2.1).
+ * Training, evaluation and inference run this one
  * function; what differs (where keys live, whether the tape records) is in the batch and the tape.
  * With checkpointing only x is kept, and backward runs the block again with the same routing.
  */

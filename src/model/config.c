@@ -1,12 +1,12 @@
 /* config.c - a model's numbers: read from and written to config.json, checked, counted.
  *
- * Reading follows the keys of the published configs (architecture notes 1.9). A key that would
+ * Reading follows the keys of the published configs (their config.json). A key that would
  * change the arithmetic in a way this program does not compute (biases, another activation, scaled
  * rotary positions, quantised weights, another routing rule) is refused by name, never skipped;
  * keys that only inform (torch_dtype, transformers_version, ...) are ignored. Rotary settings are
  * taken from the top level or, as newer files have it, from inside "rope_parameters".
  *
- * Counting (architecture notes 3), with d hidden, H heads, n/r/v nope/rope/value head dims, qr/kr
+ * Counting, with d hidden, H heads, n/r/v nope/rope/value head dims, qr/kr
  * query/KV ranks, E routed, K chosen and S shared experts of width fe:
  *
  *     MLA    d qr + qr H(n+r) + d(kr+r) + kr H(n+v) + H v d    + norms qr + kr
@@ -28,7 +28,7 @@
 #include <math.h>
 #include <string.h>
 
-#define DEFAULT_BALANCE_ALPHA 1e-4 /* absent is not zero: architecture notes 1.5 */
+#define DEFAULT_BALANCE_ALPHA 1e-4 /* absent is not zero: released configs leave it out */
 
 /* -- checking -- */
 

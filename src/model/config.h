@@ -36,9 +36,9 @@ typedef struct model_config {
 status model_config_check(const model_config *c, const char *where) MUST_CHECK;
 status model_config_from_json(model_config *c, const json_t *object, const char *where) MUST_CHECK;
 status model_config_to_json(const model_config *c, json_t **out) MUST_CHECK;
-/* Parameters by formula (architecture notes 3); `active` counts n_expert_used experts. */
+/* Parameters by formula (config.c); `active` counts n_expert_used experts. */
 int64_t model_config_parameters(const model_config *c, int64_t *active);
-/* Training FLOPs per token at context T (architecture notes 3.1): 6 N_mm + 3 L H (n+r+v) T. */
+/* Training FLOPs per token at context T: 6 N_mm + 3 L H (n+r+v) T. */
 double model_config_flops_per_token(const model_config *c, int64_t context);
 /* KV values per token over all layers as the architecture counts them: MLA's latent and its rotated
  * part. What pages hold today is model_kv_shape. */

@@ -2,7 +2,7 @@
  *
  * x [n, d] -> qkv [n, (H + 2 Hk) hd] in one product; queries and keys stand side by side with the
  * same width of head, so one call rotates both. Query head h reads key/value head h / (H / Hk);
- * scale hd^-1/2 (architecture notes 1.8).
+ * scale hd^-1/2 (GQA, arXiv 2305.13245).
  */
 #include "model/model_internal.h"
 

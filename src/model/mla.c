@@ -1,5 +1,5 @@
-/* mla.c - multi-head latent attention in its prompt form (DeepSeek-V2, arXiv 2405.04434, 2.1;
- * architecture notes 1.2).
+/* mla.c - multi-head latent attention in its prompt form (DeepSeek-V2, arXiv 2405.04434, 2.1.2
+ * and appendix C).
  *
  *     a    = W_qkv_a x                  [n, qr + kr + r]   both down-projections in one product
  *     q    = W_qb norm(a[0, qr))        [n, H (n + r)]     per head: nope, then rope

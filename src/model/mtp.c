@@ -1,5 +1,4 @@
-/* mtp.c - multi-token prediction of depth one (DeepSeek-V3, arXiv 2412.19437, 2.2; architecture
- * notes 1.6).
+/* mtp.c - multi-token prediction of depth one (DeepSeek-V3, arXiv 2412.19437, 2.2).
  *
  *     h'_t = W_eh [norm_e(Embedding(x_{t+1})); norm_h(h_t)]     the embedding half stands first
  *     g    = Block(h');   logits = Head(norm(g_t)) predicts x_{t+2}

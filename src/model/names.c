@@ -2,7 +2,7 @@
  *
  * One product, one parameter: query, key and value projections stand one below the other, so do
  * the two down-projections of MLA, gate and up, and all experts of a layer. Files know the parts
- * by their published names (architecture notes 1.9); param views say where each part lies.
+ * by their published names; param views say where each part lies.
  *
  *     parameter        shape                    rows, in order
  *     qkv              [(H + 2 Hk) hd, d]       q_proj, k_proj, v_proj

@@ -1,6 +1,6 @@
 /* presets.c - the sizes this program knows by name.
  *
- * f-1m to f-175b are the ladder (architecture notes 3): one DeepSeek-V3 shape from one million to
+ * f-1m to f-175b are the ladder: one DeepSeek-V3 shape from one million to
  * 175 billion parameters, so that what is learnt small can be tried large. The last column of each
  * row is what the counting formula gives and what a built model has (tests). The real models V2-Lite,
  * V2 and V3 are here to be counted and planned; V3 without its MTP layer, as the ladder counts it.

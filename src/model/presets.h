@@ -1,5 +1,5 @@
 /* presets.h - the ladder of sizes, f-1m to f-175b, and real published shapes (V2-Lite, V2, V3) for
- * counting. Values: architecture notes, section 3. */
+ * counting. The f- rows are this program's own; the real ones are published. */
 #ifndef FATHOM_MODEL_PRESETS_H
 #define FATHOM_MODEL_PRESETS_H
 

@@ -4,7 +4,7 @@
  * lines. `fathom config presets` prints them.
  *
  * shakespeare-char is the published CPU recipe for that text (4 layers of 128, context 64, 12 rows a
- * step, 2,000 steps; architecture notes 7) with this program's block: RMSNorm, RoPE, SwiGLU.
+ * step, 2,000 steps; nanoGPT's README) with this program's block: RMSNorm, RoPE, SwiGLU.
  */
 #include "train/settings.h"
 

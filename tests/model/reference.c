@@ -1,6 +1,6 @@
 /* reference.c - a second, naive decoder: plain loops in double.
  *
- * Sections in brackets are those of the architecture notes. Nothing here is fast, fused, blocked or
+ * Formulas are those of the DeepSeek-V2 and V3 reports. Nothing here is fast, fused, blocked or
  * shared with src/model beyond the structs of its headers. */
 #include "reference.h"
 

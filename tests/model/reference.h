@@ -1,5 +1,5 @@
 /* reference.h - a second, naive decoder: plain loops in double, written from the formulas of the
- * architecture notes and from nothing else. It finds its weights by their Hugging Face names, so
+ * papers (DeepSeek-V2, arXiv 2405.04434; DeepSeek-V3, arXiv 2412.19437) and from nothing else. It finds its weights by their Hugging Face names, so
  * it also checks which rows of the fused matrices carry which name. */
 #ifndef FATHOM_TEST_REFERENCE_H
 #define FATHOM_TEST_REFERENCE_H

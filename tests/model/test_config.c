@@ -35,7 +35,7 @@ TEST(config_ladder_counts) {
           "a row outside the table");
 }
 
-TEST(config_flops) { /* architecture notes 3.1, in MFLOP */
+TEST(config_flops) { /* 6 N + 3 L H (n+r+v) T, in MFLOP */
     static const struct {
         const char *name;
         int64_t context;

@@ -299,7 +299,7 @@ TEST(forward_threads_and_checkpointing) {
     runs_agree("dense f32", &dense, false, 3);
 }
 
-/* Tied head, deviation s of the embedding: ln V + d s^2 / 2 (architecture notes 1.7). */
+/* Tied head, deviation s of the embedding: ln V + d s^2 / 2. */
 TEST(forward_first_loss) {
     static const char *names[] = {"shakespeare-char", "f-1m"};
     for (int i = 0; i < 2; i++) {
