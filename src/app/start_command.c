@@ -198,6 +198,8 @@ static status last_sample(start *s, bundle *b) {
     TRY_GOTO(result, engine_new(&e, &b->model, 256));
     TRY_GOTO(result, session_new(&one, e));
     result = generate(one, b->tokenizer, s->o->prompt, strlen(s->o->prompt), &g, NULL);
+    for (char *c = s->sample; *c != '\0'; c++) /* one line of a table */
+        if (*c == '\n') *c = ' ';
 done:
     session_free(one);
     engine_free(e);
