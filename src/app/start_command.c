@@ -27,8 +27,9 @@
 #include <string.h>
 
 #define EVALUATION_RESERVE 45.0 /* seconds of the whole kept for the evaluation and its baselines */
-#define MEASURE_SECONDS    1.5  /* for each size that is tried */
+#define MEASURE_SECONDS    1.5  /* for the size that is tried */
 #define TOKENS_WORTH_IT    1.0e6 /* the larger size is taken if it sees at least so many tokens */
+#define SAMPLE_TOKENS      60
 
 typedef struct start_settings {
     double minutes, elapsed;
@@ -68,7 +69,7 @@ typedef struct start {
     train_settings train;
     train_result trained;
     eval_result scores;
-    char sample[1024];
+    char *sample; /* what the trained model makes of the prompt, on one line */
     arena strings;
 } start;
 
@@ -131,23 +132,19 @@ static status base_settings(start *s) {
     return STATUS_OK;
 }
 
-/* The largest size of the short list that still sees enough text in the time there is. */
+/* f-5m if it sees enough text in the time there is, else f-1m. */
 static status choose_size(start *s) {
-    static const char *const sizes[] = {"f-5m", "f-1m"};
-    int n = s->o->size[0] != '\0' ? 0 : (int)(sizeof sizes / sizeof sizes[0]);
-    double seconds = training_seconds(s);
-    for (int i = 0; i < n; i++) {
-        double rate;
-        s->train.size = sizes[i];
-        if (i + 1 == n) break; /* the smallest is taken whatever it does */
-        train_settings trial = s->train;
-        trial.max_steps = 1000;
-        trial.minutes = 0;
-        TRY(train_measure(&trial, MEASURE_SECONDS, &rate));
-        if (rate * seconds >= TOKENS_WORTH_IT) break;
-        log_info("size %s would see only %s tokens", sizes[i],
-                 count_text((int64_t)(rate * seconds)));
-    }
+    if (s->o->size[0] != '\0') return STATUS_OK;
+    double rate, seconds = training_seconds(s);
+    s->train.size = "f-5m";
+    train_settings trial = s->train;
+    trial.max_steps = 1000;
+    trial.minutes = 0;
+    TRY(train_measure(&trial, MEASURE_SECONDS, &rate));
+    double tokens = rate * seconds;
+    if (tokens >= TOKENS_WORTH_IT) return STATUS_OK;
+    log_info("size f-5m would see only %s tokens", count_text((int64_t)tokens));
+    s->train.size = "f-1m";
     return STATUS_OK;
 }
 
@@ -177,35 +174,6 @@ static status step_train(start *s) {
     return result;
 }
 
-static bool keep_text(void *context, const char *bytes, size_t n) {
-    char *sample = context;
-    size_t used = strlen(sample);
-    if (n > 1023 - used) return false;
-    memcpy(sample + used, bytes, n);
-    sample[used + n] = '\0';
-    return true;
-}
-
-static status last_sample(start *s, bundle *b) {
-    engine *e = NULL;
-    session *one = NULL;
-    status result;
-    generate_options g = {.max_tokens = 60,
-                          .sampler = sampler_defaults(),
-                          .bos = true,
-                          .on_text = keep_text,
-                          .context = s->sample};
-    TRY_GOTO(result, engine_new(&e, &b->model, 256));
-    TRY_GOTO(result, session_new(&one, e));
-    result = generate(one, b->tokenizer, s->o->prompt, strlen(s->o->prompt), &g, NULL);
-    for (char *c = s->sample; *c != '\0'; c++) /* one line of a table */
-        if (*c == '\n') *c = ' ';
-done:
-    session_free(one);
-    engine_free(e);
-    return result;
-}
-
 static status step_evaluate(start *s) {
     bundle b;
     TRY(bundle_open(&b, s->train.run));
@@ -216,7 +184,10 @@ static status step_evaluate(start *s) {
                       .seed = 1,
                       .quiet = s->c->quiet};
     status result = eval_run(&b, &o, &s->scores);
-    if (result == STATUS_OK) result = last_sample(s, &b);
+    if (result == STATUS_OK)
+        result = complete_text(&b.model, b.tokenizer, s->o->prompt, SAMPLE_TOKENS, &s->sample);
+    for (char *c = s->sample; c != NULL && *c != '\0'; c++)
+        if (*c == '\n') *c = ' ';
     bundle_close(&b);
     return result;
 }
@@ -303,6 +274,7 @@ static status start_run(command_context *c) {
     s.began = clock_seconds();
     TRY(arena_init(&s.strings, "settings", 1 << 20));
     status result = run_steps(&s);
+    mem_free(s.sample);
     arena_clear(&s.strings);
     return result;
 }

@@ -98,3 +98,49 @@ status generate(session *s, const tokenizer *t, const char *prompt, size_t n,
     mem_free(g.logits);
     return outcome;
 }
+
+typedef struct text_buffer {
+    char *bytes;
+    size_t n;
+    status state;
+} text_buffer;
+
+static bool collect_text(void *context, const char *bytes, size_t n) {
+    text_buffer *b = context;
+    char *grown = mem_resize(b->bytes, b->n + n + 1, 1);
+    if (grown == NULL) {
+        b->state = STATUS_MEMORY;
+        return false;
+    }
+    memcpy(grown + b->n, bytes, n);
+    b->bytes = grown;
+    b->n += n;
+    b->bytes[b->n] = '\0';
+    return true;
+}
+
+status complete_text(model *m, const tokenizer *t, const char *prompt, int64_t max_tokens,
+                     char **text) {
+    engine *e = NULL;
+    session *s = NULL;
+    text_buffer b = {.state = STATUS_OK};
+    generate_options o = {.max_tokens = max_tokens,
+                          .sampler = sampler_defaults(),
+                          .bos = true,
+                          .on_text = collect_text,
+                          .context = &b};
+    status result;
+    *text = NULL;
+    TRY_GOTO(result, engine_new(&e, m, 256));
+    TRY_GOTO(result, session_new(&s, e));
+    TRY_GOTO(result, generate(s, t, prompt, strlen(prompt), &o, NULL));
+    TRY_GOTO(result, b.state);
+    *text = b.bytes != NULL ? b.bytes : mem_strdup(""); /* it ended before its first character */
+    b.bytes = NULL;
+    result = *text != NULL ? STATUS_OK : STATUS_MEMORY;
+done:
+    mem_free(b.bytes);
+    session_free(s);
+    engine_free(e);
+    return result;
+}

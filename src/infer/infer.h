@@ -107,5 +107,9 @@ typedef struct generate_result {
 /* Feeds `prompt` to the session and generates. The new ids are session_ids from n_prompt on. */
 status generate(session *s, const tokenizer *t, const char *prompt, size_t n,
                 const generate_options *options, generate_result *result) MUST_CHECK;
+/* One continuation of `prompt` in a session of its own, with the default sampler (seed 1); *text is
+ * NUL-terminated, mem_free it. For samples while training and at the end of `fathom start`. */
+status complete_text(model *m, const tokenizer *t, const char *prompt, int64_t max_tokens,
+                     char **text) MUST_CHECK;
 
 #endif
