@@ -2,7 +2,8 @@
  *
  * Every measurement repeats its call for at least SLICE seconds after one warm-up and takes the
  * fastest of the repeats: the model is a ceiling, so noise must not raise it. Equal shapes are timed
- * once. Buffers are shared by all measurements and hold small random numbers.
+ * once. Buffers are shared by all measurements but the products (kernels_bench.h has those) and hold
+ * small random numbers.
  */
 #include "app/step_model.h"
 
@@ -10,6 +11,7 @@
 #include "base/rng.h"
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
+#include "kernels/kernels_bench.h"
 
 #include <string.h>
 
@@ -17,18 +19,8 @@
 #define MAX_SHAPES 256
 #define HEAD_CHUNK 128 /* rows of logits at a time, as op_head_loss */
 
-typedef enum product_kind {
-    PRODUCT_FORWARD,
-    PRODUCT_INPUT,
-    PRODUCT_WEIGHT,
-    PRODUCT_KINDS
-} product_kind;
-
 typedef struct timed_shape {
-    gemm_type type;
-    product_kind kind;
-    int64_t m, n, k;
-    int groups;
+    product_shape shape;
     double seconds;
 } timed_shape;
 
@@ -64,100 +56,34 @@ static status time_call(bench *b, timed_fn *fn, void *context, double *seconds) 
 
 /* -- products: y[m, n] = x[m, k] W^T and its two gradients -- */
 
-typedef struct product_context {
-    timed_shape *shape;
-    packed_matrix *packed; /* [groups] */
-    gemm_call *calls;      /* [groups] */
-} product_context;
-
-static gemm_call product_call(const bench *b, const timed_shape *p, const packed_matrix *packed) {
-    gemm_call g = {.type = p->type, .c = b->out};
-    switch (p->kind) {
-    case PRODUCT_FORWARD:
-        g.m = p->m, g.n = p->n, g.k = p->k;
-        g.a = b->a, g.a_stride_m = p->k, g.a_stride_k = 1, g.b = packed;
-        break;
-    case PRODUCT_INPUT:
-        g.m = p->m, g.n = p->k, g.k = p->n;
-        g.a = b->a, g.a_stride_m = p->n, g.a_stride_k = 1, g.b = packed;
-        g.accumulate = true;
-        break;
-    default:
-        g.m = p->n, g.n = p->k, g.k = p->m;
-        g.a = b->a, g.a_stride_m = 1, g.a_stride_k = p->n;
-        g.b_raw = b->b, g.b_stride_n = 1, g.b_stride_k = p->k;
-        g.accumulate = true;
-        break;
-    }
-    g.ldc = g.n;
-    return g;
+static bool same_shape(const product_shape *a, const product_shape *b) {
+    return a->type == b->type && a->role == b->role && a->m == b->m && a->n == b->n &&
+           a->k == b->k && a->groups == b->groups;
 }
 
-static status product_run(bench *b, void *context) {
-    (void)b;
-    product_context *p = context;
-    return p->shape->groups == 1 ? gemm(p->calls) : gemm_grouped(p->calls, p->shape->groups);
-}
-
-static status product_measure(bench *b, timed_shape *p) {
-    size_t mark = arena_mark(&b->memory);
-    product_context pc = {.shape = p};
-    pc.packed = arena_zalloc(&b->memory, (size_t)p->groups * sizeof *pc.packed);
-    pc.calls = arena_zalloc(&b->memory, (size_t)p->groups * sizeof *pc.calls);
-    if (pc.packed == NULL || pc.calls == NULL) return STATUS_MEMORY;
-    for (int g = 0; g < p->groups; g++) {
-        bool forward = p->kind == PRODUCT_FORWARD;
-        packed_matrix *w = &pc.packed[g];
-        *w = (packed_matrix){p->type, forward ? p->n : p->k, forward ? p->k : p->n, NULL};
-        if (p->kind != PRODUCT_WEIGHT) {
-            w->data = arena_alloc(&b->memory, packed_bytes(p->type, w->n, w->k));
-            if (w->data == NULL) return STATUS_MEMORY;
-            gemm_pack(w, b->b, forward ? p->k : 1, forward ? 1 : p->k);
-        }
-        pc.calls[g] = product_call(b, p, w);
-        int64_t part = (int64_t)g * p->m; /* each group has its own rows and its own output */
-        float *a = b->a, *out = b->out;
-        if (p->kind == PRODUCT_WEIGHT) {
-            pc.calls[g].a = a + part * p->n;
-            pc.calls[g].b_raw = b->b + part * p->k;
-            pc.calls[g].c = out + (int64_t)g * p->n * p->k;
-        } else {
-            pc.calls[g].a = a + part * pc.calls[g].k;
-            pc.calls[g].c = out + part * pc.calls[g].n;
-        }
-    }
-    status s = time_call(b, product_run, &pc, &p->seconds);
-    arena_reset(&b->memory, mark);
-    return s;
-}
-
-static status product_add(bench *b, gemm_type type, product_kind kind, int64_t m, int64_t n,
-                          int64_t k, int groups, double times) {
-    timed_shape want = {type, kind, m, n, k, groups, 0}, *found = NULL;
-    for (int i = 0; i < b->n_shapes && found == NULL; i++) {
-        timed_shape *p = &b->shapes[i];
-        if (p->type == type && p->kind == kind && p->m == m && p->n == n && p->k == k &&
-            p->groups == groups)
-            found = p;
-    }
+static status product_add(bench *b, product_shape shape, double times) {
+    timed_shape *found = NULL;
+    for (int i = 0; i < b->n_shapes && found == NULL; i++)
+        if (same_shape(&b->shapes[i].shape, &shape)) found = &b->shapes[i];
     if (found == NULL) {
         if (b->n_shapes == MAX_SHAPES)
             return FAIL(F_INTERNAL, "too many shapes", "step model",
                         "a model has more products than expected", "report this");
         found = &b->shapes[b->n_shapes++];
-        *found = want;
-        TRY(product_measure(b, found));
+        found->shape = shape;
+        TRY(bench_product(&shape, SLICE, &found->seconds));
     }
     b->result->products += times * found->seconds;
-    b->result->flops += times * 2.0 * (double)m * (double)n * (double)k * groups;
+    b->result->flops +=
+        times * 2.0 * (double)shape.m * (double)shape.n * (double)shape.k * shape.groups;
     return STATUS_OK;
 }
 
 /* A linear layer [n, k] applied to m rows, `times` per step, forward and backward. */
 static status linear(bench *b, gemm_type type, int64_t m, int64_t n, int64_t k, int groups,
                      double times) {
-    for (int kind = 0; kind < PRODUCT_KINDS; kind++)
-        TRY(product_add(b, type, (product_kind)kind, m, n, k, groups, times));
+    for (product_role role = PRODUCT_FORWARD; role < PRODUCT_ROLES; role++)
+        TRY(product_add(b, (product_shape){type, role, m, n, k, groups}, times));
     return STATUS_OK;
 }
 

@@ -3,20 +3,23 @@
  * Floor: the register-resident peak of the tier in force (bench_floors.c), measured in the same
  * run. f32 forward, input gradient and weight gradient (whose activations are packed on the way)
  * of layers between 256 and 1024 wide, and the few-row products of decoding, where the floor is
- * memory rather than arithmetic and the ratio therefore low.
+ * memory rather than arithmetic and the ratio therefore low. Experts' grouped products have one dense
+ * product of equal work as their floor.
  */
 #include "kernels/bench_internal.h"
 
 #include <string.h>
 
 typedef struct product_job {
-    gemm_call call;
+    gemm_call *calls;      /* [groups] */
+    packed_matrix *packed; /* [groups] */
+    int groups;
     status result; /* the first failure */
 } product_job;
 
 static void product_run(void *context) {
     product_job *j = context;
-    status s = gemm(&j->call);
+    status s = j->groups == 1 ? gemm(j->calls) : gemm_grouped(j->calls, j->groups);
     if (j->result == STATUS_OK) j->result = s;
 }
 
@@ -29,25 +32,24 @@ static status product_setup(const product_shape *s, arena *memory, packed_matrix
                         .k = s->k,
                         .a_stride_k = 1,
                         .a_stride_m = s->k,
-                        .ldc = s->n,
                         .b = packed};
-    if (s->role == PRODUCT_INPUT_GRADIENT) { /* dx[m, k] = dy[m, n] W[n, k] */
+    if (s->role == PRODUCT_INPUT_GRADIENT) {
         call->n = s->k;
         call->k = s->n;
         call->a_stride_m = s->n;
-        call->ldc = s->k;
-    } else if (s->role == PRODUCT_WEIGHT_GRADIENT) { /* dW[n, k] += dy^T x */
+        call->accumulate = true;
+    } else if (s->role == PRODUCT_WEIGHT_GRADIENT) {
         call->m = s->n;
         call->n = s->k;
         call->k = s->m;
         call->a_stride_m = 1;
         call->a_stride_k = s->n;
-        call->ldc = s->k;
         call->b = NULL;
         call->b_stride_n = 1;
         call->b_stride_k = s->k;
         call->accumulate = true;
     }
+    call->ldc = call->n;
     float *a = bench_array(memory, call->m * call->k);
     float *b = bench_array(memory, call->n * call->k);
     float *c = bench_array(memory, call->m * call->n);
@@ -66,31 +68,55 @@ static status product_setup(const product_shape *s, arena *memory, packed_matrix
     return STATUS_OK;
 }
 
+static status product_measure(const product_shape *shape, arena *memory, double budget,
+                              double *seconds) {
+    int groups = shape->groups > 1 ? shape->groups : 1;
+    product_job job = {.groups = groups, .result = STATUS_OK};
+    job.calls = arena_zalloc(memory, (size_t)groups * sizeof *job.calls);
+    job.packed = arena_zalloc(memory, (size_t)groups * sizeof *job.packed);
+    if (job.calls == NULL || job.packed == NULL) return STATUS_MEMORY;
+    for (int g = 0; g < groups; g++)
+        TRY(product_setup(shape, memory, &job.packed[g], &job.calls[g]));
+    *seconds = bench_best(product_run, &job, budget);
+    return job.result;
+}
+
 status bench_product(const product_shape *shape, double budget, double *seconds) {
-    int64_t m = shape->m, n = shape->n, k = shape->k;
+    size_t m = (size_t)shape->m, n = (size_t)shape->n, k = (size_t)shape->k;
+    size_t groups = shape->groups > 1 ? (size_t)shape->groups : 1;
+    size_t each = (m * k + 2 * n * k + m * n + 64 * (n + k)) * 8 + 4096;
     arena memory = {0};
-    packed_matrix packed = {0};
-    product_job job = {.result = STATUS_OK};
-    TRY(arena_init(&memory, "bench",
-                   (size_t)(m * k + 2 * n * k + m * n + 64 * (n + k)) * 8 + ((size_t)1 << 20)));
-    status s = product_setup(shape, &memory, &packed, &job.call);
-    if (s == STATUS_OK) {
-        *seconds = bench_best(product_run, &job, budget);
-        s = job.result;
-    }
+    TRY(arena_init(&memory, "bench", groups * each + ((size_t)1 << 20)));
+    status s = product_measure(shape, &memory, budget, seconds);
     arena_clear(&memory);
     return s;
 }
 
 static const char *const role_names[] = {"forward", "dX", "dW"};
 
+static double operations(const product_shape *s) {
+    int groups = s->groups > 1 ? s->groups : 1;
+    return 2.0 * (double)s->m * (double)s->n * (double)s->k * groups;
+}
+
 static status product_row(bench_table *t, const product_shape *s, double peak) {
     double seconds;
     TRY(bench_product(s, 0.15, &seconds));
     const char *name = text("gemm/%s/%s m%d n%d k%d", s->type == GEMM_BF16 ? "bf16" : "f32",
                             role_names[s->role], (int)s->m, (int)s->n, (int)s->k);
-    double operations = 2.0 * (double)s->m * (double)s->n * (double)s->k;
-    return bench_add(t, name, pool_threads(), operations / seconds * 1e-9, "GFLOP/s", peak);
+    return bench_add(t, name, pool_threads(), operations(s) / seconds * 1e-9, "GFLOP/s", peak);
+}
+
+/* Eight experts in one call; the floor is one dense product over as many tokens. */
+static status grouped_row(bench_table *t, gemm_type type, product_role role) {
+    product_shape dense = {type, role, 2048, 512, 512, 1}, experts = {type, role, 256, 512, 512, 8};
+    double one, many;
+    TRY(bench_product(&dense, 0.15, &one));
+    TRY(bench_product(&experts, 0.15, &many));
+    const char *name = text("gemm/%s/%s 8 experts of m256 n512 k512",
+                            type == GEMM_BF16 ? "bf16" : "f32", role_names[role]);
+    return bench_add(t, name, pool_threads(), operations(&experts) / many * 1e-9, "GFLOP/s",
+                     operations(&dense) / one * 1e-9);
 }
 
 static status shape_rows(bench_table *t, gemm_type type) {
@@ -99,11 +125,14 @@ static status shape_rows(bench_table *t, gemm_type type) {
     double peak;
     TRY(bench_peak(type, pool_threads(), &peak));
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
-        for (product_role role = PRODUCT_FORWARD; role <= PRODUCT_WEIGHT_GRADIENT; role++)
+        for (product_role role = PRODUCT_FORWARD; role < PRODUCT_ROLES; role++)
             TRY(product_row(
-                t, &(product_shape){type, role, layers[i][0], layers[i][1], layers[i][2]}, peak));
+                t, &(product_shape){type, role, layers[i][0], layers[i][1], layers[i][2], 1},
+                peak));
+    for (product_role role = PRODUCT_FORWARD; role < PRODUCT_ROLES; role++)
+        TRY(grouped_row(t, type, role));
     for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
-        TRY(product_row(t, &(product_shape){type, PRODUCT_FORWARD, few[i], 1024, 512}, peak));
+        TRY(product_row(t, &(product_shape){type, PRODUCT_FORWARD, few[i], 1024, 512, 1}, peak));
     return STATUS_OK;
 }
 

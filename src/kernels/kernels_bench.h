@@ -45,21 +45,24 @@ status bench_floors(bench_table *t) MUST_CHECK;
 /* Peak GFLOP/s of the tier in force for this type, in registers. */
 status bench_peak(gemm_type type, int threads, double *gflops) MUST_CHECK;
 
-/* Products of training and decoding, f32 and bf16, 1 thread and all. About 20 s. */
+/* Products of training and decoding, f32 and bf16, 1 thread and all; experts' grouped products
+ * against one dense product of equal work. About 25 s. */
 status bench_gemm(bench_table *t) MUST_CHECK;
 /* ns per element of every row kernel, one thread, data in L2; attention in GFLOP/s. */
 status bench_elementwise(bench_table *t) MUST_CHECK;
 
-/* One product as training calls it, on the present pool and tier. */
+/* One product, or one of every expert, as training calls it, on the present pool and tier. */
 typedef enum product_role {
     PRODUCT_FORWARD,         /* y[m, n] = x[m, k] W^T, W packed */
-    PRODUCT_INPUT_GRADIENT,  /* the same with W packed the other way */
+    PRODUCT_INPUT_GRADIENT,  /* dx[m, k] += dy W, W packed the other way */
     PRODUCT_WEIGHT_GRADIENT, /* dW[n, k] += dy^T[n, m] x[m, k]: x packed on the way */
+    PRODUCT_ROLES
 } product_role;
 typedef struct product_shape {
     gemm_type type;
     product_role role;
-    int64_t m, n, k; /* tokens, outputs, inputs of the layer */
+    int64_t m, n, k; /* tokens (of one group), outputs, inputs of the layer */
+    int groups;      /* 0 and 1: one product; more: that many experts in one gemm_grouped */
 } product_shape;
 /* Best seconds of one call, measured for about `budget` seconds. */
 status bench_product(const product_shape *shape, double budget, double *seconds) MUST_CHECK;
