@@ -5,6 +5,7 @@
  * its rate with the step model (step_model.h) and with the peak of the arithmetic.
  */
 #include "app/app.h"
+#include "app/bench_page.h"
 #include "app/step_model.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -20,7 +21,7 @@
 #include <unistd.h>
 
 typedef struct bench_settings {
-    const char *size;
+    const char *size, *page;
     int64_t seq_len, batch_tokens;
     double seconds;
     int precision;
@@ -29,7 +30,9 @@ typedef struct bench_settings {
 static const char *const precisions[] = {"both", "f32", "bf16", NULL};
 static const option rows[] = {
     {"bench", "size", OPTION_STRING, offsetof(bench_settings, size), "f-15m",
-     "Model of `bench train` (fathom config presets)."},
+     "Models of `bench train`, with commas between them (fathom config presets)."},
+    {"bench", "page", OPTION_STRING, offsetof(bench_settings, page), "",
+     "Also write the rows as a page of Markdown to this file."},
     {"bench", "seq-len", OPTION_COUNT, offsetof(bench_settings, seq_len), "512", "Tokens in a row.",
      8, 1e6},
     {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16384",
@@ -59,11 +62,11 @@ static status print_rows(command_context *c, const bench_table *t) {
     for (int i = 0; i < t->n; i++) {
         const bench_row *r = &t->rows[i];
         if (r->floor > 0)
-            say(c, "%-46s %-8s %3d %12.4g %-10s %12.4g %6.2f\n", r->name, tier_name(r->tier),
-                r->threads, r->value, r->unit, r->floor, r->ratio);
+            say(c, "%-46s %-8s %3d %12s %-10s %12s %6.2f\n", r->name, tier_name(r->tier),
+                r->threads, bench_number(r->value), r->unit, bench_number(r->floor), r->ratio);
         else
-            say(c, "%-46s %-8s %3d %12.4g %s\n", r->name, tier_name(r->tier), r->threads, r->value,
-                r->unit);
+            say(c, "%-46s %-8s %3d %12s %s\n", r->name, tier_name(r->tier), r->threads,
+                bench_number(r->value), r->unit);
         if (json_array_append_new(all, row_json(r)) != 0) {
             json_decref(all);
             return FAIL(F_NO_MEMORY, "no memory for the rows", "bench",
@@ -90,16 +93,16 @@ typedef struct bench_paths { /* outlive the ring of text() */
     char folder[PATH_SIZE], run[PATH_SIZE], bytes[PATH_SIZE];
 } bench_paths;
 
-static status train_settings_of(train_settings *t, const bench_settings *o,
+static status train_settings_of(train_settings *t, const bench_settings *o, const char *size,
                                 const bench_paths *paths, bool bf16) {
-    const model_preset *preset = model_preset_find(o->size);
+    const model_preset *preset = model_preset_find(size);
     if (preset == NULL)
-        return FAIL(F_BAD_VALUE, text("unknown size \"%s\"", o->size), "--size",
+        return FAIL(F_BAD_VALUE, text("unknown size \"%s\"", size), "--size",
                     "it is not one of the presets", "fathom config presets lists them");
     TRY(train_settings_defaults(t));
     t->run = paths->run;
     t->input = paths->bytes;
-    t->size = o->size;
+    t->size = size;
     t->vocab_size = preset->config.vocab_size;
     t->seq_len = o->seq_len;
     t->batch_tokens = o->batch_tokens;
@@ -108,13 +111,13 @@ static status train_settings_of(train_settings *t, const bench_settings *o,
     return STATUS_OK;
 }
 
-static status train_rows(const bench_settings *o, const bench_paths *paths, bool bf16,
-                         bench_table *t) {
+static status train_rows(const bench_settings *o, const char *size, const bench_paths *paths,
+                         bool bf16, bench_table *t) {
     train_settings s;
     train_plan plan;
     step_model step;
     double rate, peak;
-    TRY(train_settings_of(&s, o, paths, bf16));
+    TRY(train_settings_of(&s, o, size, paths, bf16));
     TRY(plan_make(&s, 0, &plan));
     int64_t sequences = plan.batch_tokens / plan.seq_len;
     step_shape shape = {.seq_len = plan.seq_len,
@@ -130,19 +133,20 @@ static status train_rows(const bench_settings *o, const bench_paths *paths, bool
     double gflops = rate * model_config_flops_per_token(&plan.model, plan.seq_len) / 1e9;
     log_info(
         "step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
-        o->size, bf16 ? "bf16" : "f32", step.products, step.attention, step.elementwise,
+        size, bf16 ? "bf16" : "f32", step.products, step.attention, step.elementwise,
         step.optimiser);
     bench_row row = {.tier = kernels_tier(), .threads = pool_threads()};
     const char *kind = bf16 ? "bf16" : "f32";
-    snprintf(row.name, sizeof row.name, "train/model %s %s", o->size, kind);
+    snprintf(row.name, sizeof row.name, "train/model %s %s", size, kind);
     row.value = rate, row.unit = "tokens/s", row.floor = ceiling, row.ratio = rate / ceiling;
     TRY(bench_table_add(t, row));
-    snprintf(row.name, sizeof row.name, "train/peak %s %s", o->size, kind);
+    snprintf(row.name, sizeof row.name, "train/peak %s %s", size, kind);
     row.value = gflops, row.unit = "GFLOP/s", row.floor = peak, row.ratio = gflops / peak;
     return bench_table_add(t, row);
 }
 
-static status bench_train(const bench_settings *o, bench_table *t) {
+/* One model in the wanted precisions, in a folder of its own. */
+static status train_size(const bench_settings *o, const char *size, bench_table *t) {
     const char *tmp = getenv("TMPDIR");
     static bench_paths p; /* too large for the stack of a command */
     TRY(path_join(p.folder, tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", "fathom-bench-XXXXXX"));
@@ -150,13 +154,38 @@ static status bench_train(const bench_settings *o, bench_table *t) {
     status s = path_join(p.bytes, p.folder, "bytes");
     if (s == STATUS_OK) s = path_join(p.run, p.folder, "run");
     if (s == STATUS_OK) s = random_file(p.bytes, (size_t)4 << 20);
-    if (s == STATUS_OK && o->precision != 2) s = train_rows(o, &p, false, t);
-    if (s == STATUS_OK && o->precision != 1) s = train_rows(o, &p, true, t);
+    if (s == STATUS_OK && o->precision != 2) s = train_rows(o, size, &p, false, t);
+    if (s == STATUS_OK && o->precision != 1) s = train_rows(o, size, &p, true, t);
     error_report kept;
     error_save(&kept);
     if (folder_remove(p.folder) != STATUS_OK) log_warn("%s was left behind", p.folder);
     error_restore(&kept);
     return s;
+}
+
+static status bench_train(const bench_settings *o, bench_table *t) {
+    for (const char *at = o->size; *at != '\0';) {
+        char size[64];
+        size_t n = strcspn(at, ",");
+        if (n == 0 || n >= sizeof size)
+            return FAIL(F_BAD_VALUE, text("no name of a model at \"%.20s\"", at), "--size",
+                        "it is a list of presets with one comma between two",
+                        "--size f-5m,f-15m; fathom config presets lists them");
+        memcpy(size, at, n);
+        size[n] = '\0';
+        TRY(train_size(o, size, t));
+        at += n + (at[n] == ',');
+    }
+    return STATUS_OK;
+}
+
+static status write_page(command_context *c, const bench_table *t) {
+    const bench_settings *o = c->settings[0];
+    if (o->page[0] == '\0') return STATUS_OK;
+    const char *line = text("fathom bench all --size %s --page %s", o->size, path_name(o->page));
+    TRY(bench_page_write(o->page, t, line));
+    say(c, "wrote %s\n", o->page);
+    return result_set(c, "page", json_string(o->page));
 }
 
 static status run_what(command_context *c, bool floors, bool products, bool elements, bool train) {
@@ -172,6 +201,7 @@ static status run_what(command_context *c, bool floors, bool products, bool elem
     if (s == STATUS_OK && elements) s = bench_elementwise(&t);
     if (s == STATUS_OK && train) s = bench_train(c->settings[0], &t);
     if (s == STATUS_OK) s = print_rows(c, &t);
+    if (s == STATUS_OK && c->settings[0] != NULL) s = write_page(c, &t);
     bench_table_clear(&t);
     return s;
 }
@@ -219,7 +249,9 @@ static const command train_bench_command = {
     .threads = true};
 static const command all_command = {.name = "all",
                                     .summary = "everything above",
-                                    .examples = "fathom bench all --json",
+                                    .examples = "fathom bench all --json\n"
+                                                "fathom bench all --size f-5m,f-15m --page "
+                                                "performance.md",
                                     .options = tables,
                                     .run = run_all,
                                     .threads = true};

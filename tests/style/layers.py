@@ -60,7 +60,7 @@ def includes_go_down():
             other, _, header = included.partition("/")
             if header == "":
                 yield f'{name_of(path)}: "{included}" is not written from src/'
-            elif not (SRC / included).exists():
+            elif not (SRC / included).exists() and not (SRC / f"{included}.in").exists():
                 yield f'{name_of(path)}: "{included}" does not exist'
             elif other != folder and other not in LAYERS[folder][1]:
                 yield f"{name_of(path)}: {folder} may not include {other}"

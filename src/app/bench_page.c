@@ -1,0 +1,141 @@
+/* bench_page.c - the rows of `fathom bench` as a page of Markdown.
+ *
+ * Rows are grouped by the first word of their name (before '/') in order of first appearance, so a
+ * new benchmark shows up without a change here; the words known below get a title and a sentence.
+ * Nothing on the page is typed by hand: machine, load, commit and figures all come from the run.
+ */
+#include "app/bench_page.h"
+
+#include "app/commit.h"
+#include "base/file.h"
+#include "base/pool.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct section {
+    const char *word, *title, *remark;
+} section;
+
+static const section sections[] = {
+    {"peak", "Arithmetic in registers",
+     "What each tier can do when no memory is touched: the floor of every product below."},
+    {"witness", "Witness",
+     "Another library's product in the same run. The peak is refused if it lies far below this."},
+    {"memory", "Memory", "Reading and copying, by the size of the working set."},
+    {"pool", "Hand-off", "An empty job given to all threads and waited for."},
+    {"gemm", "Products",
+     "Forward, input gradient (dX) and weight gradient (dW, packing included) of linear layers. "
+     "The "
+     "floor is the peak; for experts it is one dense product of equal work."},
+    {"row", "Element-wise", "One thread, data in the second-level cache."},
+    {"attention", "Attention", "Causal, in key blocks, without a matrix of scores."},
+    {"train", "Training",
+     "Whole steps. `train/model` compares with the sum of the step's kernels each timed alone at "
+     "its own shape; `train/peak` with the peak of the arithmetic (this is the model FLOP "
+     "utilisation)."},
+};
+
+const char *bench_number(double value) {
+    return text(value >= 1000 ? "%.0f" : "%.4g", value);
+}
+
+static size_t word_length(const char *name) {
+    return strcspn(name, "/ ");
+}
+
+static bool same_word(const char *a, const char *b) {
+    size_t n = word_length(a);
+    return n == word_length(b) && memcmp(a, b, n) == 0;
+}
+
+static status put(file_writer *w, const char *line) {
+    return writer_put(w, line, strlen(line));
+}
+
+/* What the system calls its processor: the value of "model name" in /proc/cpuinfo, or "". */
+static status processor_name(char *out, size_t room) {
+    char *bytes;
+    size_t n;
+    out[0] = '\0';
+    if (!path_exists("/proc/cpuinfo")) return STATUS_OK;
+    TRY(file_read("/proc/cpuinfo", 0, &bytes, &n));
+    const char *line = strstr(bytes, "model name"), *value = NULL;
+    if (line != NULL) value = strchr(line, ':');
+    if (value != NULL) {
+        value += 1 + strspn(value + 1, " \t");
+        snprintf(out, room, "%.*s, ", (int)strcspn(value, "\n"), value);
+    }
+    mem_free(bytes);
+    return STATUS_OK;
+}
+
+static status put_head(file_writer *w, const bench_table *t, const char *command) {
+    char day[32], processor[128];
+    time_t now = time(NULL);
+    struct tm parts;
+    if (gmtime_r(&now, &parts) == NULL || strftime(day, sizeof day, "%Y-%m-%d", &parts) == 0)
+        snprintf(day, sizeof day, "unknown");
+    TRY(processor_name(processor, sizeof processor));
+    TRY(put(w, "# Performance\n\n"));
+    TRY(put(w, text("Written by `%s`; run it to have this page for your machine.\n\n", command)));
+    TRY(put(w, "Every rate stands beside a floor measured in the same run, because the rate alone "
+               "says as much about the machine as about the program. A ratio of 1 is the floor "
+               "itself.\nTimes are the best of several repetitions.\n\n"));
+    TRY(put(w, text("| | |\n|---|---|\n| processor | %s%s |\n", processor, kernels_cpu_text())));
+    TRY(put(w,
+            text("| tier | %s |\n| threads | %d |\n", tier_name(kernels_tier()), pool_threads())));
+    TRY(put(w, text("| version | %s, commit %s |\n| day | %s |\n", FATHOM_VERSION, FATHOM_COMMIT,
+                    day)));
+    static const char *const loads[][2] = {{"load/other", "load of other programs"},
+                                           {"load/steal", "time stolen by the host"},
+                                           {"load/pressure", "CPU pressure, 10 s average"}};
+    for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {
+        const bench_row *r = bench_table_find(t, loads[i][0], 0);
+        if (r != NULL) TRY(put(w, text("| %s | %.1f %% |\n", loads[i][1], r->value)));
+    }
+    return STATUS_OK;
+}
+
+static status put_title(file_writer *w, const char *name) {
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        if (same_word(sections[i].word, name))
+            return put(w, text("\n## %s\n\n%s\n", sections[i].title, sections[i].remark));
+    return put(w, text("\n## %.*s\n", (int)word_length(name), name));
+}
+
+static status put_row(file_writer *w, const bench_row *r) {
+    TRY(put(w, text("| %s | %s | %d | %s %s |", r->name, tier_name(r->tier), r->threads,
+                    bench_number(r->value), r->unit)));
+    if (r->floor <= 0) return put(w, " | |\n");
+    return put(w, text(" %s | %.2f |\n", bench_number(r->floor), r->ratio));
+}
+
+static status put_section(file_writer *w, const bench_table *t, int first) {
+    TRY(put_title(w, t->rows[first].name));
+    TRY(put(w, "\n| what | tier | threads | value | floor | ratio |\n|---|---|--:|--:|--:|--:|\n"));
+    for (int i = first; i < t->n; i++)
+        if (same_word(t->rows[i].name, t->rows[first].name)) TRY(put_row(w, &t->rows[i]));
+    return STATUS_OK;
+}
+
+static status put_page(file_writer *w, const bench_table *t, const char *command) {
+    TRY(put_head(w, t, command));
+    for (int i = 0; i < t->n; i++) {
+        bool seen = same_word(t->rows[i].name, "load/");
+        for (int k = 0; k < i && !seen; k++)
+            seen = same_word(t->rows[k].name, t->rows[i].name);
+        if (!seen) TRY(put_section(w, t, i));
+    }
+    return STATUS_OK;
+}
+
+status bench_page_write(const char *path, const bench_table *t, const char *command) {
+    file_writer *w;
+    TRY(writer_open(&w, path));
+    status s = put_page(w, t, command);
+    if (s == STATUS_OK) return writer_commit(w);
+    writer_abandon(w);
+    return s;
+}
