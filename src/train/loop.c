@@ -285,7 +285,9 @@ static status continue_run(run *r) {
                     "the run folder is new or was stopped before its first checkpoint",
                     "use --resume auto, which begins a new run");
     }
-    return run_folder_cut(&r->folder, r->trainer.state.step);
+    TRY(run_folder_cut(&r->folder, r->trainer.state.step));
+    return r->settings.tensorboard ? run_folder_events(&r->folder, r->trainer.state.seconds)
+                                   : STATUS_OK;
 }
 
 /* -- beginning -- */

@@ -2,7 +2,8 @@
  *
  * How: metrics.jsonl and samples.jsonl only ever grow by whole lines, each one write call. After a
  * kill they may be ahead of the checkpoint that the run continues from; run_folder_cut takes those
- * lines off again, so a finished file reads as if the run had never stopped.
+ * lines off again, so a finished file reads as if the run had never stopped. The TensorBoard file is
+ * made again from the lines that stay (tensorboard.c).
  *
  * Mind: the lock is an flock on RUN/lock: it goes away with the process, however that ends.
  */
@@ -80,6 +81,7 @@ status run_folder_forget(run_folder *f) {
         if (unlink(path) != 0 && errno != ENOENT)
             return error_errno(errno, text("remove %s", path), path);
     }
+    TRY(tensorboard_forget(f->path));
     TRY(folder_remove(f->model));
     TRY(path_join(path, f->path, "checkpoints"));
     return folder_remove(path);
@@ -152,10 +154,29 @@ status run_folder_cut(const run_folder *f, int64_t step) {
     return cut_file(f->samples, step);
 }
 
-/* Appends object as a line, which it frees; waits while the disk is full. */
-static status append_object(const run_folder *f, const char *path, json_t *object, int64_t step) {
+status run_folder_events(run_folder *f, double seconds) {
+    double waited = 0;
+    status s;
+    TRY(tensorboard_open(&f->events, f->path, seconds));
+    f->with_events = true;
+    while ((s = tensorboard_rebuild(&f->events, f->metrics)) != STATUS_OK)
+        TRY(run_folder_wait(f, s, &waited, 65536));
+    return STATUS_OK;
+}
+
+static status append_event(const run_folder *f, const json_t *line) {
+    double waited = 0;
+    status s;
+    if (!f->with_events) return STATUS_OK;
+    while ((s = tensorboard_append(&f->events, line)) != STATUS_OK)
+        TRY(run_folder_wait(f, s, &waited, TENSORBOARD_RECORD));
+    return STATUS_OK;
+}
+
+/* Appends object as a line; waits while the disk is full. */
+static status append_object(const run_folder *f, const char *path, const json_t *object,
+                            int64_t step) {
     char *line = object != NULL ? json_line(object) : NULL;
-    json_decref(object);
     if (line == NULL)
         return FAIL(F_NO_MEMORY, text("a line of %s could not be made", path_name(path)), path,
                     "memory ran out or a text is not UTF-8",
@@ -199,14 +220,19 @@ status run_folder_metric(const run_folder *f, const trainer *t, const step_repor
         json_decref(o);
         o = NULL;
     }
-    return append_object(f, f->metrics, o, state->step);
+    status s = append_object(f, f->metrics, o, state->step);
+    if (s == STATUS_OK) s = append_event(f, o);
+    json_decref(o);
+    return s;
 }
 
 status run_folder_sample(const run_folder *f, int64_t step, const char *prompt,
                          const char *sample) {
     json_t *o =
         json_pack("{s:I, s:s, s:s}", "step", (json_int_t)step, "prompt", prompt, "text", sample);
-    return append_object(f, f->samples, o, step);
+    status s = append_object(f, f->samples, o, step);
+    json_decref(o);
+    return s;
 }
 
 /* -- a full disk -- */

@@ -4,6 +4,7 @@
 #ifndef FATHOM_TRAIN_RUN_FOLDER_H
 #define FATHOM_TRAIN_RUN_FOLDER_H
 
+#include "train/tensorboard.h"
 #include "train/trainer.h"
 
 #include "base/json.h"
@@ -14,6 +15,8 @@ typedef struct run_folder {
     char tokenizer[PATH_SIZE]; /* to copy into checkpoints; "" = none */
     int lock;                  /* descriptor that holds the lock, -1 = none */
     double disk_wait;          /* seconds a full disk is waited for */
+    bool with_events;          /* metrics go to `events` as well */
+    tensorboard_file events;
 } run_folder;
 
 /* Makes the folder, takes its lock (F_UNAVAILABLE if another process trains there) and starts
@@ -26,6 +29,9 @@ status run_folder_forget(run_folder *f) MUST_CHECK;
 status run_folder_facts(const run_folder *f) MUST_CHECK;
 /* Drops lines of metrics and samples with a step above `step`, and torn ones. */
 status run_folder_cut(const run_folder *f, int64_t step) MUST_CHECK;
+/* Makes the TensorBoard file anew from metrics.jsonl (after a cut); from here on run_folder_metric
+ * adds to both. `seconds`: of training so far. */
+status run_folder_events(run_folder *f, double seconds) MUST_CHECK;
 /* One line of metrics.jsonl; e NULL = no evaluation at this step. */
 status run_folder_metric(const run_folder *f, const trainer *t, const step_report *r,
                          const evaluation *e, double tokens_per_second) MUST_CHECK;

@@ -90,6 +90,8 @@ static const option rows[] = {
     {"train", "sample-prompt", OPTION_STRING, AT(sample_prompt), "The", "What samples continue."},
     {"train", "save-every", OPTION_EVERY, AT(save_every), "2min",
      "Steps (100) or time (2min) between checkpoints."},
+    {"train", "tensorboard", OPTION_BOOL, AT(tensorboard), "yes",
+     "Write the metrics as a TensorBoard event file, too."},
     {"train", "resume", OPTION_CHOICE, AT(resume), "auto",
      "Continue the run in the folder: auto, yes (it must be there) or no (begin again).",
      .choices = resumes, .flags = OPTION_FLAG_ONLY},
@@ -177,8 +179,9 @@ typedef enum change_class { CHANGE_FREE, CHANGE_RATE, CHANGE_FIXED } change_clas
 
 static change_class class_of(const option *row) {
     static const char *const free_names[] = {
-        "data",        "input",        "max-steps",     "tokens",     "minutes",   "eval-every",
-        "eval-tokens", "sample-every", "sample-prompt", "save-every", "recompute", "disk-wait"};
+        "data",       "input",       "max-steps",    "tokens",        "minutes",
+        "eval-every", "eval-tokens", "sample-every", "sample-prompt", "save-every",
+        "recompute",  "tensorboard", "disk-wait"};
     if (strcmp(row->section, "model") == 0 || strcmp(row->name, "preset") == 0) return CHANGE_FIXED;
     for (size_t i = 0; i < sizeof free_names / sizeof *free_names; i++)
         if (strcmp(row->name, free_names[i]) == 0) return CHANGE_FREE;

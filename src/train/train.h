@@ -89,6 +89,7 @@ typedef struct train_settings {
     int64_t eval_tokens; /* cap of validation targets; 0 = the whole split */
     const char *sample_prompt;
     option_every save_every;
+    bool tensorboard; /* an event file beside metrics.jsonl */
 
     /* control, not recorded */
     resume_mode resume;
