@@ -40,7 +40,7 @@ static const option global_rows[] = {
     {"", "threads", GLOBAL(OPTION_INT, threads), "0",
      "Threads to compute with; 0 = every CPU this process may use.", 0, 1024},
     {"", "cpu", GLOBAL(OPTION_STRING, cpu), NULL,
-     "Force a lower CPU path: portable, avx2, avx512, amx."},
+     "Force a lower CPU path: portable, avx2, avx512, amx; on arm64 neon, neon-bf16."},
     {"", "color", GLOBAL(OPTION_CHOICE, color), "auto", "Colour and cursor movement.",
      .choices = color_choices},
     {"", "progress", GLOBAL(OPTION_CHOICE, progress), "auto",

@@ -3,13 +3,13 @@
  * f32: 6 x 16 block of C in 12 registers, or 3 x 32 for few rows, so that even one row keeps four
  * chains busy. bf16: 3 x 16 with an even and an odd chain each; a row of B pairs is widened by a
  * shift and a mask, A is already rounded floats; every 32 k the chains are added to C in memory
- * (docs/numerics.md 2). Column tails go through a small copy of C, because masked stores are slow
- * on some CPUs of this tier.
+ * (docs/numerics.md 2). Column tails go through a copy of C (strips.h).
  *
  * Everything else is rows.inc, products.inc and flat.inc compiled for this instruction set.
  */
 #include "kernels/functions.h"
 #include "kernels/kernels_internal.h"
+#include "kernels/strips.h"
 
 #include <float.h>
 #include <immintrin.h>
@@ -31,7 +31,6 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
 /* clang-format on */
 
-#define INLINE    static inline __attribute__((always_inline))
 #define F32_ROWS  6
 #define BF16_ROWS 3
 #define HALF      8 /* floats of a register; a strip is two registers */
@@ -142,39 +141,11 @@ static void whole_bf16(const micro_call *call) {
     }
 }
 
-/* Calls `whole` on whole strips; a partial last strip works on a copy of its columns. */
-INLINE void by_strips(const micro_call *call, int most, void (*whole)(const micro_call *)) {
-    for (int column = 0; column < call->columns;) {
-        micro_call part = *call;
-        int left = call->columns - column;
-        part.columns = left >= most ? most : left >= STRIP ? STRIP : left;
-        part.b = (const char *)call->b + (column > 0 ? call->strip_stride : 0);
-        part.c = (float *)call->c + column;
-        column += part.columns;
-        if (part.columns >= STRIP) {
-            whole(&part);
-            continue;
-        }
-        float copy[F32_ROWS][STRIP] = {{0}};
-        micro_call tail = part;
-        tail.c = copy;
-        tail.ldc = STRIP;
-        tail.columns = STRIP;
-        size_t bytes = (size_t)part.columns * sizeof(float);
-        float *c = part.c;
-        for (int i = 0; call->accumulate && i < call->rows; i++)
-            memcpy(copy[i], c + i * call->ldc, bytes);
-        whole(&tail);
-        for (int i = 0; i < call->rows; i++)
-            memcpy(c + i * call->ldc, copy[i], bytes);
-    }
-}
-
 static void micro_six(const micro_call *call) {
-    by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, whole_f32);
+    by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, sizeof(float), whole_f32);
 }
 static void micro_bf16(const micro_call *call) {
-    by_strips(call, STRIP, whole_bf16);
+    by_strips(call, STRIP, sizeof(float), whole_bf16);
 }
 
 /* -- packing columns that lie along k -- */

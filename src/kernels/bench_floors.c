@@ -108,6 +108,8 @@ static const tier_probes *probes_of(cpu_tier tier) {
 #if defined(FATHOM_X86_TIERS)
     if (tier >= TIER_AVX512) return &probes_avx512;
     if (tier == TIER_AVX2) return &probes_avx2;
+#elif defined(FATHOM_ARM_TIERS)
+    if (tier >= TIER_NEON) return &probes_neon;
 #else
     (void)tier;
 #endif
@@ -122,6 +124,8 @@ static double f32_peak_of(cpu_tier tier) {
 static double bf16_peak_of(cpu_tier tier) {
 #if defined(FATHOM_X86_TIERS)
     if (tier == TIER_AMX) return peak_of(amx_peak, 30000);
+#elif defined(FATHOM_ARM_TIERS)
+    if (tier == TIER_NEON_BF16) return peak_of(neon_bf16_peak, 5000);
 #endif
     return peak_of(probes_of(tier)->bf16_peak, tier == TIER_PORTABLE ? 200 : 5000);
 }
@@ -134,7 +138,8 @@ status bench_peak(gemm_type type, int threads, double *gflops) {
 }
 
 static status arithmetic_rows(bench_table *t, int threads) {
-    for (cpu_tier tier = TIER_PORTABLE; tier <= kernels_best_tier(); tier++) {
+    for (cpu_tier tier = TIER_PORTABLE; tier < TIER_COUNT; tier++) {
+        if (!kernels_offer(tier)) continue;
         bench_row row = {.tier = tier, .threads = threads, .unit = "GFLOP/s"};
         snprintf(row.name, sizeof row.name, "floor/f32/%s", tier_name(tier));
         row.value = f32_peak_of(tier);

@@ -4,6 +4,8 @@
  * match their features. A feature counts only if the system saves its registers (XCR0). AMX also
  * needs leave from Linux (arch_prctl ARCH_REQ_XCOMP_PERM, once per process, before the first tile
  * instruction); a sandbox may refuse, then the tier below is the best.
+ *
+ * On arm64 the kernel tells by the auxiliary vector what the CPU has and what it saves.
  */
 #include "kernels/kernels.h"
 #include "kernels/kernels_internal.h"
@@ -15,10 +17,13 @@
 
 #if defined(FATHOM_X86_TIERS)
 #include <cpuid.h>
+#elif defined(FATHOM_ARM_TIERS)
+#include <sys/auxv.h>
 #endif
 
 typedef struct cpu_features {
-    bool avx2, avx512, vnni, bf16, amx_cpu, amx;
+    bool avx2, avx512, vnni, bf16, amx_cpu, amx; /* bf16 on arm64: BFMLAL among others */
+    bool neon, dotprod, i8mm;
 } cpu_features;
 
 static const tier_kernels *current = &tier_portable;
@@ -35,7 +40,8 @@ cpu_tier kernels_tier(void) {
 }
 
 const char *tier_name(cpu_tier tier) {
-    static const char *const names[TIER_COUNT] = {"portable", "avx2", "avx512", "amx"};
+    static const char *const names[TIER_COUNT] = {"portable", "avx2", "avx512",
+                                                  "amx",      "neon", "neon-bf16"};
     return tier >= 0 && tier < TIER_COUNT ? names[tier] : "unknown";
 }
 
@@ -88,6 +94,23 @@ static void choose_table(cpu_tier tier) {
     const tier_kernels *const tables[TIER_COUNT] = {&tier_portable, &tier_avx2, &tier_avx512, &amx};
     current = tables[tier];
 }
+#elif defined(FATHOM_ARM_TIERS)
+static cpu_features detect(void) {
+    unsigned long one = getauxval(AT_HWCAP), two = getauxval(AT_HWCAP2);
+    cpu_features f = {.neon = (one & HWCAP_ASIMD) != 0};
+    f.dotprod = f.neon && (one & HWCAP_ASIMDDP) != 0;
+    f.i8mm = f.neon && (two & HWCAP2_I8MM) != 0;
+    f.bf16 = f.neon && (two & HWCAP2_BF16) != 0;
+    return f;
+}
+
+static void choose_table(cpu_tier tier) {
+    static tier_kernels widening; /* NEON with products of bf16 by BFMLAL */
+    widening = tier_neon;
+    widening.bf16 = product_neon_bf16;
+    widening.bf16.pack_strip = tier_neon.bf16.pack_strip;
+    current = tier == TIER_NEON_BF16 ? &widening : tier == TIER_NEON ? &tier_neon : &tier_portable;
+}
 #else
 static cpu_features detect(void) {
     return (cpu_features){0};
@@ -105,13 +128,32 @@ static const cpu_features *features(void) {
     return &found;
 }
 
-cpu_tier kernels_best_tier(void) {
+bool kernels_offer(cpu_tier tier) {
     const cpu_features *f = features();
-    return f->amx ? TIER_AMX : f->avx512 ? TIER_AVX512 : f->avx2 ? TIER_AVX2 : TIER_PORTABLE;
+    switch (tier) {
+    case TIER_PORTABLE: return true;
+    case TIER_AVX2: return f->avx2;
+    case TIER_AVX512: return f->avx512;
+    case TIER_AMX: return f->amx;
+    case TIER_NEON: return f->neon;
+    case TIER_NEON_BF16: return f->neon && f->bf16;
+    case TIER_COUNT: break;
+    }
+    return false;
+}
+
+cpu_tier kernels_best_tier(void) {
+    cpu_tier best = TIER_COUNT - 1;
+    while (!kernels_offer(best))
+        best--;
+    return best;
 }
 
 const char *kernels_cpu_text(void) {
     const cpu_features *f = features();
+    if (f->neon)
+        return text("arm64, NEON%s%s%s", f->dotprod ? " DOTPROD" : "", f->i8mm ? " I8MM" : "",
+                    f->bf16 ? " BF16" : "");
 #if defined(__aarch64__)
     return "arm64, portable kernels";
 #endif
@@ -132,9 +174,9 @@ status kernels_init(const char *forced) {
             tier++;
         if (tier == TIER_COUNT)
             return FAIL(F_CPU, text("there is no kernel tier \"%s\"", forced), source,
-                        "tiers are portable, avx2, avx512 and amx",
+                        "tiers are portable, avx2, avx512, amx, neon and neon-bf16",
                         "name one of these, or leave FATHOM_CPU unset for the best one");
-        if (tier > best)
+        if (!kernels_offer(tier))
             return FAIL(
                 F_CPU, text("this CPU cannot run the tier \"%s\"", forced), source,
                 text("it offers: %s", kernels_cpu_text()),

@@ -1,7 +1,7 @@
 /* kernels.h - everything numeric that is not a matrix product, and the choice of tier.
  *
- * Tiers: portable, avx2, avx512, amx (arm64: portable). All tiers give the same bits
- * (docs/numerics.md). FATHOM_CPU=portable|avx2|avx512|amx forces a lower one.
+ * Tiers: portable, avx2, avx512, amx; on arm64 portable, neon, neon-bf16. All tiers give the same
+ * bits (docs/numerics.md). FATHOM_CPU=portable|avx2|... forces a lower one.
  *
  * Every function takes `t`, DTYPE_F32 or DTYPE_F64: real* below means float* or double*. The f64
  * versions are portable and exist for gradient checks. All arrays are contiguous row-major unless
@@ -15,12 +15,22 @@
 
 #include "tensor/tensor.h"
 
-typedef enum cpu_tier { TIER_PORTABLE, TIER_AVX2, TIER_AVX512, TIER_AMX, TIER_COUNT } cpu_tier;
+/* Within one architecture a later tier is a faster one. */
+typedef enum cpu_tier {
+    TIER_PORTABLE,
+    TIER_AVX2,
+    TIER_AVX512,
+    TIER_AMX,
+    TIER_NEON,
+    TIER_NEON_BF16, /* NEON with the extension BF16 */
+    TIER_COUNT
+} cpu_tier;
 /* Chooses the tier: the best this CPU has, or the one FATHOM_CPU names. F_CPU if the name is
  * unknown or the CPU lacks it. Call once, before any other kernel; tests call it again. */
 status kernels_init(const char *forced) MUST_CHECK; /* NULL: read FATHOM_CPU */
 cpu_tier kernels_tier(void);
-cpu_tier kernels_best_tier(void); /* what the CPU and the system offer */
+bool kernels_offer(cpu_tier tier); /* do the CPU and the system have it? */
+cpu_tier kernels_best_tier(void);
 const char *tier_name(cpu_tier tier);
 /* "AVX-512 (F BW DQ VL VNNI BF16), no AMX" through text(), for doctor and --version. */
 const char *kernels_cpu_text(void);

@@ -102,6 +102,10 @@ extern const tier_kernels tier_portable;
 extern const tier_kernels tier_avx2, tier_avx512;
 extern const product_kernels product_amx;
 #endif
+#if defined(FATHOM_ARM_TIERS)
+extern const tier_kernels tier_neon;
+extern const product_kernels product_neon_bf16;
+#endif
 
 /* The chosen table (portable before kernels_init), and a door for tests. */
 const tier_kernels *kernels_table(void);

@@ -12,6 +12,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(PROBES_NEON)
+#include <arm_neon.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -42,6 +44,20 @@ typedef __m256i words;
 #define ADD_WORDS    _mm256_add_epi32
 #define STORE(p, w)  _mm256_storeu_si256((__m256i *)(void *)(p), (w))
 #define BF16_CHAINS  3
+#elif defined(PROBES_NEON)
+#define LANES_WIDE      4
+typedef float32x4_t vector;
+typedef uint32x4_t words;
+#define SPREAD(x)       vdupq_n_f32(x)
+#define FMA(a, b, c)    vfmaq_f32((c), (a), (b))
+#define ADD(a, b)       vaddq_f32((a), (b))
+#define LOW_HALF(w)     vreinterpretq_f32_u32(vshlq_n_u32((w), 16))
+#define HIGH_HALF(w)    vreinterpretq_f32_u32(vandq_u32((w), vdupq_n_u32(0xFFFF0000u)))
+#define WORDS(x)        vdupq_n_u32((uint32_t)(x))
+#define LOAD(p)         vreinterpretq_u32_u8(vld1q_u8((const uint8_t *)(p)))
+#define ADD_WORDS(a, b) vaddq_u32((a), (b))
+#define STORE(p, w)     vst1q_u32((p), (w))
+#define BF16_CHAINS     6
 #else
 #define LANES_WIDE      1
 typedef float vector;
@@ -74,7 +90,7 @@ static float as_float(uint32_t u) {
 #undef HIDE
 #define HIDE(x) __asm__ volatile("" : "+w"(x))
 #endif
-#if !defined(__AVX2__)
+#if !defined(__AVX2__) && !defined(PROBES_NEON)
 #define HIDE_WORDS(x) __asm__ volatile("" : "+r"(x))
 #else
 #define HIDE_WORDS(x) HIDE(x)

@@ -16,5 +16,9 @@ extern const tier_probes probes_portable;
 extern const tier_probes probes_avx2, probes_avx512;
 double amx_peak(int64_t n);
 #endif
+#if defined(FATHOM_ARM_TIERS)
+extern const tier_probes probes_neon;
+double neon_bf16_peak(int64_t n);
+#endif
 
 #endif

@@ -45,15 +45,15 @@ static void close_pair(fixture *a, fixture *b) {
 }
 
 TEST(laws_tiers_agree) {
-    int best = (int)kernels_best_tier();
-    if (best == TIER_PORTABLE) SKIP("this CPU has the portable tier only");
+    if (kernels_best_tier() == TIER_PORTABLE) SKIP("this CPU has the portable tier only");
     for (int i = 0; i < n_subjects; i++)
         for (int bf16 = 0; bf16 < 2; bf16++) {
             fixture a, b;
             run_options o = {.backward = true, .bf16 = bf16 == 1};
             REQUIRE_OK(kernels_init("portable"));
             REQUIRE(open_pair(&subjects[i], DTYPE_F32, &a, &b, o), "setup");
-            for (int tier = TIER_AVX2; tier <= best; tier++) {
+            for (int tier = TIER_PORTABLE + 1; tier < TIER_COUNT; tier++) {
+                if (!kernels_offer((cpu_tier)tier)) continue;
                 REQUIRE_OK(kernels_init(tier_name((cpu_tier)tier)));
                 fixture_forget(&b);
                 REQUIRE_OK(fixture_run(&b, o));

@@ -84,7 +84,7 @@ bool use_tier(int tier) {
     use_threads(pool_threads());
     if (tier >= TIER_COUNT)
         return use_standin(tier == TIER_COUNT ? TIER_PORTABLE : kernels_best_tier());
-    if ((int)kernels_best_tier() < tier) return false;
+    if (!kernels_offer((cpu_tier)tier)) return false;
     return kernels_init(tier_name((cpu_tier)tier)) == STATUS_OK;
 }
 

@@ -174,10 +174,10 @@ TEST(attention_tiers_and_threads_equal_portable) {
         use_threads(1);
         use_tier(TIER_PORTABLE);
         void *want = attention_result(&p, &n);
-        for (int tier = 0; tier <= (int)kernels_best_tier(); tier++)
+        for (int tier = 0; tier < TIER_COUNT; tier++)
             for (int threads = 1; threads <= 4; threads *= 2) {
                 use_threads(threads);
-                use_tier(tier);
+                if (!use_tier(tier)) continue;
                 void *got = attention_result(&p, &n);
                 CHECK(same(got, want, bytes_of(p.t, n)), "%s, %d threads, %s", tier_label(tier),
                       threads, describe(&p));
@@ -367,10 +367,10 @@ TEST(attention_backward_tiers_and_threads_equal_portable) {
         use_threads(1);
         use_tier(TIER_PORTABLE);
         gradients want = backward_result(&p, seed);
-        for (int tier = 0; tier <= (int)kernels_best_tier(); tier++)
+        for (int tier = 0; tier < TIER_COUNT; tier++)
             for (int threads = 1; threads <= 2; threads++) {
                 use_threads(threads);
-                use_tier(tier);
+                if (!use_tier(tier)) continue;
                 gradients got = backward_result(&p, seed);
                 bool equal = same(got.dq, want.dq, bytes_of(p.t, got.nq)) &&
                              same(got.dk, want.dk, bytes_of(p.t, got.nk)) &&

@@ -186,10 +186,10 @@ TEST(moe_tiers_and_threads_equal_portable) {
         use_threads(1);
         use_tier(TIER_PORTABLE);
         void *want = moe_run(type, &r, &n);
-        for (int tier = 0; tier <= (int)kernels_best_tier(); tier++)
+        for (int tier = 0; tier < TIER_COUNT; tier++)
             for (int threads = 1; threads <= 4; threads *= 2) {
                 use_threads(threads);
-                use_tier(tier);
+                if (!use_tier(tier)) continue;
                 void *got = moe_run(type, &r, &n);
                 CHECK(same(got, want, bytes_of(type, n)), "%s, %d threads", tier_label(tier),
                       threads);
