@@ -110,8 +110,8 @@ static status read_state(const char *path, train_state *state) {
 
 /* -- moments -- */
 
-static tensor moment_view(const param *p, const float *all) {
-    tensor t = tensor_1d((void *)(uintptr_t)(all + p->offset), DTYPE_F32, p->count);
+static tensor moment_view(const param *p, const float *first) {
+    tensor t = tensor_1d((void *)(uintptr_t)first, DTYPE_F32, p->count);
     t.rank = p->rank;
     for (int d = 0; d < p->rank; d++)
         t.dim[d] = p->dim[d];
@@ -131,16 +131,27 @@ static status moment_name(char out[256], char which, const param *p) {
     return STATUS_OK;
 }
 
-static status write_moments(const char *path, const param_set *params, const float *m,
-                            const float *v) {
-    int n = 2 * params->n;
-    safetensors_item *items = mem_zalloc((size_t)n, sizeof *items);
-    char(*names)[256] = mem_zalloc((size_t)n, sizeof *names);
+/* Where parameter i's v begins, -1 = it has none. */
+static int64_t second_moment(const param_set *params, const int64_t *v_offset, int i) {
+    return v_offset != NULL ? v_offset[i] : params->all[i]->offset;
+}
+
+static status write_moments(const char *path, const checkpoint_content *c) {
+    const param_set *params = &c->model->params;
+    safetensors_item *items = mem_zalloc(2 * (size_t)params->n, sizeof *items);
+    char(*names)[256] = mem_zalloc(2 * (size_t)params->n, sizeof *names);
     status s = items != NULL && names != NULL ? STATUS_OK : STATUS_MEMORY;
-    for (int i = 0; s == STATUS_OK && i < n; i++) {
-        const param *p = params->all[i / 2];
-        s = moment_name(names[i], i % 2 ? 'v' : 'm', p);
-        items[i] = (safetensors_item){names[i], moment_view(p, i % 2 ? v : m)};
+    int n = 0;
+    for (int i = 0; s == STATUS_OK && i < params->n; i++) {
+        const param *p = params->all[i];
+        int64_t v = second_moment(params, c->v_offset, i);
+        s = moment_name(names[n], 'm', p);
+        items[n] = (safetensors_item){names[n], moment_view(p, c->m + p->offset)};
+        n++;
+        if (s != STATUS_OK || v < 0) continue;
+        s = moment_name(names[n], 'v', p);
+        items[n] = (safetensors_item){names[n], moment_view(p, c->v + v)};
+        n++;
     }
     if (s == STATUS_OK) s = safetensors_write(path, items, n, NULL, 0);
     mem_free(items);
@@ -149,12 +160,12 @@ static status write_moments(const char *path, const param_set *params, const flo
 }
 
 static status read_moment(safetensors *file, const char *path, char which, const param *p,
-                          float *all) {
+                          float *to) {
     char name[256];
     tensor t;
     TRY(moment_name(name, which, p));
     TRY(safetensors_find(file, name, &t));
-    tensor want = moment_view(p, all);
+    tensor want = moment_view(p, to);
     bool same = t.dtype == DTYPE_F32 && t.rank == want.rank;
     for (int d = 0; same && d < t.rank; d++)
         same = t.dim[d] == want.dim[d];
@@ -162,17 +173,20 @@ static status read_moment(safetensors *file, const char *path, char which, const
         return FAIL(F_SHAPE, text("%s is %s %s", name, dtype_name(t.dtype), tensor_shape_text(&t)),
                     path, text("the model needs F32 %s", tensor_shape_text(&want)),
                     "the optimiser state belongs to another model: start again with --resume no");
-    memcpy(all + p->offset, t.data, tensor_bytes(&t));
+    memcpy(to, t.data, tensor_bytes(&t));
     return STATUS_OK;
 }
 
-static status read_moments(const char *path, const param_set *params, float *m, float *v) {
+static status read_moments(const char *path, const param_set *params, float *m, float *v,
+                           const int64_t *v_offset) {
     safetensors *file;
     TRY(safetensors_open(&file, path));
     status s = STATUS_OK;
     for (int i = 0; s == STATUS_OK && i < params->n; i++) {
-        s = read_moment(file, path, 'm', params->all[i], m);
-        if (s == STATUS_OK) s = read_moment(file, path, 'v', params->all[i], v);
+        const param *p = params->all[i];
+        int64_t second = second_moment(params, v_offset, i);
+        s = read_moment(file, path, 'm', p, m + p->offset);
+        if (s == STATUS_OK && second >= 0) s = read_moment(file, path, 'v', p, v + second);
     }
     safetensors_close(file);
     return s;
@@ -211,7 +225,7 @@ static status fill_folder(const char *folder, const checkpoint_content *c) {
     TRY(model_save(c->model, path));
     if (c->m != NULL) {
         TRY(path_join(path, folder, "optimizer.safetensors"));
-        TRY(write_moments(path, &c->model->params, c->m, c->v));
+        TRY(write_moments(path, c));
     }
     TRY(path_join(path, folder, "state.json"));
     TRY(write_state(path, c->state));
@@ -279,7 +293,8 @@ static status check_config(const char *folder, const model_config *mine) {
     return s;
 }
 
-status checkpoint_read(const char *path, model *into, float *m, float *v, train_state *state) {
+status checkpoint_read(const char *path, model *into, float *m, float *v, const int64_t *v_offset,
+                       train_state *state) {
     char file[PATH_SIZE];
     TRY(checkpoint_verify(path));
     TRY(check_config(path, &into->config));
@@ -287,7 +302,7 @@ status checkpoint_read(const char *path, model *into, float *m, float *v, train_
     TRY(read_state(file, state));
     if (m != NULL) {
         TRY(path_join(file, path, "optimizer.safetensors"));
-        TRY(read_moments(file, &into->params, m, v));
+        TRY(read_moments(file, &into->params, m, v, v_offset));
     }
     TRY(path_join(file, path, "model.safetensors"));
     return model_load(into, file);

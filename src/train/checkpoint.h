@@ -4,7 +4,7 @@
  *         config.json          the model, Hugging Face keys
  *         tokenizer.json       copied from the data
  *         model.safetensors    masters, F32, Hugging Face names
- *         optimizer.safetensors  m and v, one tensor each per parameter
+ *         optimizer.safetensors  m and v, one tensor each per parameter (no v where Muon updates)
  *         state.json           step, tokens, best validation, counters, what the data was
  *         MANIFEST             size and SHA-256 of every file above; written last
  *
@@ -42,8 +42,9 @@ typedef struct train_state {
 
 typedef struct checkpoint_content {
     const model *model;
-    const char *tokenizer; /* path of the tokenizer.json to copy; NULL = none */
-    const float *m, *v;    /* in the layout of the parameter set; NULL = leave optimizer out */
+    const char *tokenizer;   /* path of the tokenizer.json to copy; NULL = none */
+    const float *m, *v;      /* in the layout of the parameter set; NULL = leave optimizer out */
+    const int64_t *v_offset; /* where each parameter's v begins, -1 = it has none; NULL = as m */
     const train_state *state;
 } checkpoint_content;
 /* Writes folder `path` (replaces one of that name). */
@@ -52,8 +53,8 @@ status checkpoint_write(const char *path, const checkpoint_content *content) MUS
 /* Checks MANIFEST and every file it names. F_CHECKPOINT says which file and how it differs. */
 status checkpoint_verify(const char *path) MUST_CHECK;
 /* Verified reading. Weights go into `into` (same configuration: F_CANNOT_RESUME if not), moments
- * into m and v (NULL = not wanted). */
-status checkpoint_read(const char *path, model *into, float *m, float *v,
+ * into m and v (NULL = not wanted), laid out as for writing. */
+status checkpoint_read(const char *path, model *into, float *m, float *v, const int64_t *v_offset,
                        train_state *state) MUST_CHECK;
 status checkpoint_read_state(const char *path, train_state *state) MUST_CHECK;
 

@@ -55,6 +55,7 @@ static status write_patiently(run *r, const char *path, bool optimizer) {
                                   .tokenizer = r->folder.tokenizer[0] ? r->folder.tokenizer : NULL,
                                   .m = optimizer ? t->optimiser.m : NULL,
                                   .v = optimizer ? t->optimiser.v : NULL,
+                                  .v_offset = t->optimiser.v_offset,
                                   .state = &t->state};
     double waited = 0;
     for (;;) {
@@ -251,7 +252,8 @@ static status load_newest(run *r, bool *found) {
     for (at = n - 1; at >= 0; at--) {
         s = checkpoint_path(path, r->folder.path, steps[at]);
         if (s == STATUS_OK)
-            s = checkpoint_read(path, &t->model, t->optimiser.m, t->optimiser.v, &t->state);
+            s = checkpoint_read(path, &t->model, t->optimiser.m, t->optimiser.v,
+                                t->optimiser.v_offset, &t->state);
         *found = s == STATUS_OK;
         if (s == STATUS_OK || error_last()->id != F_CHECKPOINT) break;
         if (at == 0) break; /* the last one: keep the report */

@@ -1,4 +1,4 @@
-/* optimiser.c - AdamW, clipping by global norm, learning-rate schedules.
+/* optimiser.c - AdamW for every parameter, or beside Muon; clipping by global norm.
  *
  * What: turns a gradient into new masters.
  *
@@ -8,41 +8,74 @@
  * pass by c = min(1, max_norm / (norm + 1e-6)), so clipping costs no pass of its own. The norm is
  * summed in f64 in an order fixed by shapes.
  *
- * Schedules are pure functions of the step: warm-up peak (t + 1) / W, then wsd (constant, the last
- * part linear to the floor), cosine, linear or constant. Nothing to save, nothing to restore.
+ * With Muon (muon.c) the matrices of hidden layers leave AdamW; the clipping factor, the rate and the
+ * decay are the same for both.
  *
  * Mind: decay is decoupled and only for matrices. A parameter of kind PARAM_STATE (router bias)
  * has no gradient and is moved by model_balance alone. Skipped updates do not count in `update`.
  */
 #include "train/optimiser.h"
 
-#include "train/train.h"
+#include "train/muon.h"
 
 #include "base/checked.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
 
-status optimiser_init(optimiser *o, param_set *params) {
-    *o = (optimiser){.params = params};
-    size_t bytes = (size_t)params->count * sizeof(float);
-    TRY(arena_init(&o->memory, "optimiser state", 2 * size_round_up(bytes, 64) + 4096));
-    o->m = arena_zalloc(&o->memory, bytes);
-    o->v = o->m != NULL ? arena_zalloc(&o->memory, bytes) : NULL;
-    if (o->v == NULL) {
-        optimiser_clear(o);
-        return STATUS_MEMORY;
+/* Room in v for every parameter that AdamW updates. */
+static status place_second_moments(optimiser *o) {
+    o->v_offset = mem_zalloc((size_t)o->params->n, sizeof *o->v_offset);
+    if (o->v_offset == NULL) return STATUS_MEMORY;
+    for (int i = 0; i < o->params->n; i++) {
+        const param *p = o->params->all[i];
+        bool muon = o->kind == OPTIMISER_MUON && muon_takes(p);
+        o->v_offset[i] = muon ? -1 : o->v_count;
+        o->v_count += muon ? 0 : p->count;
     }
     return STATUS_OK;
 }
 
+static status make_state(optimiser *o) {
+    size_t m = (size_t)o->params->count * sizeof(float), v = (size_t)o->v_count * sizeof(float);
+    TRY(arena_init(&o->memory, "optimiser state",
+                   size_round_up(m, 64) + size_round_up(v, 64) + 4096));
+    o->m = arena_zalloc(&o->memory, m);
+    o->v = o->m != NULL ? arena_zalloc(&o->memory, v) : NULL;
+    if (o->v == NULL) return STATUS_MEMORY;
+    if (o->kind != OPTIMISER_MUON) return STATUS_OK;
+    return arena_init(&o->scratch, "Newton-Schulz", (size_t)muon_scratch_bytes(o->params) + 4096);
+}
+
+status optimiser_init(optimiser *o, param_set *params, optimiser_kind kind) {
+    *o = (optimiser){.params = params, .kind = kind};
+    status s = place_second_moments(o);
+    if (s == STATUS_OK) s = make_state(o);
+    if (s != STATUS_OK) optimiser_clear(o);
+    return s;
+}
+
 void optimiser_clear(optimiser *o) {
+    arena_clear(&o->scratch);
     arena_clear(&o->memory);
+    mem_free(o->v_offset);
     *o = (optimiser){0};
 }
 
-int64_t optimiser_bytes(const param_set *params) {
-    return 2 * 4 * params->count;
+void optimiser_reset(optimiser *o) {
+    vector_zero(DTYPE_F32, o->params->count, o->m);
+    vector_zero(DTYPE_F32, o->v_count, o->v);
+}
+
+int64_t optimiser_state_bytes(const optimiser *o) {
+    return (int64_t)sizeof(float) * (o->params->count + o->v_count);
+}
+
+int64_t optimiser_bytes(const optimiser *o, bool bf16) {
+    int64_t state = optimiser_state_bytes(o);
+    if (o->kind != OPTIMISER_MUON) return state;
+    return state + muon_scratch_bytes(o->params) +
+           muon_packing_bytes(o->params, bf16 ? GEMM_BF16 : GEMM_F32);
 }
 
 bool optimiser_decays(param_kind kind) {
@@ -66,46 +99,34 @@ const param *gradient_first_bad(const param_set *params) {
     return NULL;
 }
 
-void optimiser_update(optimiser *o, const optimiser_rates *r, double norm) {
-    double clip = r->grad_clip > 0 ? fmin(1.0, r->grad_clip / (norm + 1e-6)) : 1.0;
+static void update_adamw(optimiser *o, int i, const optimiser_rates *r, double clip) {
+    param *p = o->params->all[i];
     adamw_step step = {.lr = r->lr,
                        .beta1 = r->beta1,
                        .beta2 = r->beta2,
                        .eps = r->epsilon,
+                       .weight_decay = optimiser_decays(p->kind) ? r->weight_decay : 0,
                        .correction1 = 1.0 - pow(r->beta1, (double)r->update),
                        .correction2 = 1.0 - pow(r->beta2, (double)r->update),
                        .grad_scale = clip};
+    adamw(p->count, &step, p->grad, p->master, o->m + p->offset, o->v + o->v_offset[i]);
+    param_changed(p);
+}
+
+status optimiser_update(optimiser *o, const optimiser_rates *r, double norm) {
+    double clip = r->grad_clip > 0 ? fmin(1.0, r->grad_clip / (norm + 1e-6)) : 1.0;
+    muon_step step = {.lr = r->lr,
+                      .momentum = r->momentum,
+                      .weight_decay = r->weight_decay,
+                      .grad_scale = clip,
+                      .type = r->bf16 ? GEMM_BF16 : GEMM_F32};
     for (int i = 0; i < o->params->n; i++) {
         param *p = o->params->all[i];
         if (p->kind == PARAM_STATE) continue;
-        step.weight_decay = optimiser_decays(p->kind) ? r->weight_decay : 0;
-        adamw(p->count, &step, p->grad, p->master, o->m + p->offset, o->v + p->offset);
-        param_changed(p);
+        if (o->v_offset[i] < 0)
+            TRY(muon_update(p, &step, o->m + p->offset, &o->scratch));
+        else
+            update_adamw(o, i, r, clip);
     }
-}
-
-/* -- schedules -- */
-
-/* From peak to floor as `done` goes from 0 to 1. */
-static double fall(double peak, double floor_rate, double done) {
-    if (done >= 1) return floor_rate;
-    return floor_rate + (peak - floor_rate) * (1 - done);
-}
-
-double train_learning_rate(const train_settings *s, int64_t t) {
-    double peak = s->learning_rate, low = s->min_learning_rate;
-    int64_t warmup = s->warmup_steps;
-    int64_t end = s->schedule_steps > 0 ? s->schedule_steps : s->max_steps;
-    if (t < warmup) return peak * (double)(t + 1) / (double)warmup;
-    double length = (double)(end > warmup ? end - warmup : 1);
-    double done = fmin(1.0, (double)(t - warmup) / length);
-    switch (s->schedule) {
-    case SCHEDULE_CONSTANT: return peak;
-    case SCHEDULE_COSINE: return low + (peak - low) / 2 * (1 + cos(3.14159265358979323846 * done));
-    case SCHEDULE_LINEAR: return fall(peak, low, done);
-    case SCHEDULE_WSD: break;
-    }
-    int64_t decay = (int64_t)llround(s->decay_share * (double)end);
-    if (decay < 1 || t < end - decay) return t >= end && s->decay_share > 0 ? low : peak;
-    return fall(peak, low, (double)(t - (end - decay)) / (double)decay);
+    return STATUS_OK;
 }

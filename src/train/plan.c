@@ -1,6 +1,6 @@
 /* plan.c - memory by class, disk and time of a run, before it; see plan.h.
  *
- * How: weights, lane gradients and moments are counts of the parameter set; packed copies are the
+ * How: weights, lane gradients and moments (with the scratch of Muon) are counts of the parameter set; packed copies are the
  * sizes the kernels state for both directions of every matrix; activations are the peak of a dry
  * tape over one micro-batch. `other` is the process itself, the rows in memory, the pages of the
  * data that are mapped, and scratch. The peak resident set is the sum, because all of it is touched
@@ -97,7 +97,7 @@ static status fill_memory(train_plan *p, trainer *t) {
     int micro = t->gradient.micro_batch, half = micro > 1 ? micro / 2 : 1;
     p->weights = 4 * count;
     p->gradients = 4 * count * t->lanes.n_buffers;
-    p->optimiser = optimiser_bytes(&t->model.params);
+    p->optimiser = optimiser_bytes(&t->optimiser, t->gradient.bf16);
     p->packed = packed_total(&t->model, t->gradient.bf16);
     p->activations = t->tape_bytes;
     TRY(activations_for(t, micro, true, &p->with_recompute));
@@ -113,7 +113,7 @@ static status fill_memory(train_plan *p, trainer *t) {
 static void fill_disk(train_plan *p, const trainer *t, const char *run) {
     const option_every *every = &t->settings.save_every;
     int64_t saves = every->steps > 0 ? p->steps / every->steps : 0;
-    p->checkpoint = checkpoint_bytes(&t->config, true);
+    p->checkpoint = checkpoint_bytes(&t->config, false) + optimiser_state_bytes(&t->optimiser);
     p->checkpoints =
         4 + saves / 10; /* the last two, the best, the one being written, every tenth */
     p->disk =
@@ -164,17 +164,20 @@ status plan_fill(train_plan *p, trainer *t) {
     return STATUS_OK;
 }
 
-status plan_check_states(const model_config *c, int gradient_buffers) {
+status plan_check_states(const model_config *c, optimiser_kind kind, int gradient_buffers) {
     int64_t count = model_config_parameters(c, NULL), limit = memory_available();
-    double bytes = 4.0 * (double)count * (3 + gradient_buffers);
+    int moments = kind == OPTIMISER_MUON ? 1 : 2; /* Muon: at least one */
+    double bytes = 4.0 * (double)count * (1 + moments + gradient_buffers);
     if (bytes <= (double)limit) return STATUS_OK;
     return FAIL(F_NO_MEMORY,
                 text("this model needs %s before its first activation, %s are there",
                      bytes_text(bytes), bytes_text((double)limit)),
                 "train plan",
-                text("%s parameters, each with weight, two moments and %d gradient buffers",
-                     count_text(count), gradient_buffers),
-                text("--grad-lanes 1 (%s), or a smaller --size", bytes_text(16.0 * (double)count)));
+                text("%s parameters, each with weight, %s and %d gradient buffers",
+                     count_text(count), moments == 1 ? "momentum" : "two moments",
+                     gradient_buffers),
+                text("--grad-lanes 1 (%s), or a smaller --size",
+                     bytes_text(4.0 * (2 + moments) * (double)count)));
 }
 
 /* Rows of a micro-batch that fit what is free, by the slope between the whole and its half; at most

@@ -10,6 +10,7 @@ status plan_fill(train_plan *p, trainer *t) MUST_CHECK;
 void plan_time(train_plan *p, double tokens_per_second, double measured_seconds);
 /* Refuses a model whose weights, gradients and moments alone exceed the memory of this process:
  * before anything of it is allocated. */
-status plan_check_states(const model_config *c, int gradient_buffers) MUST_CHECK;
+status plan_check_states(const model_config *c, optimiser_kind kind,
+                         int gradient_buffers) MUST_CHECK;
 
 #endif

@@ -6,7 +6,8 @@
  *
  * Continuing compares by row. Three classes: free (lengths, looks, saves: they cannot change what
  * is already trained, and the weights of a given length do not depend on them), rates (they change
- * what comes; only with accept_changes), fixed (the model: weights of another shape).
+ * what comes; only with accept_changes), fixed (the model: weights of another shape; the optimiser:
+ * state of another meaning).
  *
  * Mind: max_steps ends the schedule unless schedule_steps does, so a longer second part moves the
  * decay; that is said in the log.
@@ -23,7 +24,9 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const schedules[] = {"wsd", "cosine", "linear", "constant", NULL};
+static const char *const schedules[] = {
+    "wsd", "cosine", "linear", "constant", "cosine-restarts", "deepseek-v3", NULL};
+static const char *const optimisers[] = {"adamw", "muon", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
 static const char *const resumes[] = {"auto", "no", "yes", NULL};
 
@@ -63,6 +66,25 @@ static const option rows[] = {
      .choices = schedules},
     {"train", "decay-share", OPTION_REAL, AT(decay_share), "0.2",
      "Last part of a wsd schedule, in which the rate falls.", 0, 1},
+    {"train", "restart-period", OPTION_COUNT, AT(restart_period), "0",
+     "cosine-restarts: steps of the first cycle; 0 = three cycles fill the schedule.", 0, 1e12},
+    {"train", "restart-growth", OPTION_REAL, AT(restart_growth), "2",
+     "cosine-restarts: length of each cycle over the one before.", 1, 1000},
+    {"train", "hold-until", OPTION_REAL, AT(hold_until), "0.6757",
+     "deepseek-v3: share of the schedule at which the decay begins.", 0, 1},
+    {"train", "plateau-from", OPTION_REAL, AT(plateau_from), "0.9662",
+     "deepseek-v3: share at which the decay ends.", 0, 1},
+    {"train", "final-from", OPTION_REAL, AT(final_from), "0.9887",
+     "deepseek-v3: share at which the last rate begins.", 0, 1},
+    {"train", "plateau-rate", OPTION_REAL, AT(plateau_rate), "0.1",
+     "deepseek-v3: rate after the decay, as a share of the peak.", 0, 1},
+    {"train", "final-rate", OPTION_REAL, AT(final_rate), "0.0332",
+     "deepseek-v3: last rate, as a share of the peak.", 0, 1},
+    {"train", "optimizer", OPTION_CHOICE, AT(optimiser), "adamw",
+     "muon: matrices of hidden layers by orthogonalised momentum, the rest by AdamW.",
+     .choices = optimisers},
+    {"train", "muon-momentum", OPTION_REAL, AT(muon_momentum), "0.95",
+     "Muon: share of the momentum that stays.", 0, 0.9999999},
     {"train", "beta1", OPTION_REAL, AT(beta1), "0.9", "AdamW: memory of the mean.", 0, 0.9999999},
     {"train", "beta2", OPTION_REAL, AT(beta2), "0.95", "AdamW: memory of the square.", 0,
      0.9999999},
@@ -182,7 +204,9 @@ static change_class class_of(const option *row) {
         "data",       "input",       "max-steps",    "tokens",        "minutes",
         "eval-every", "eval-tokens", "sample-every", "sample-prompt", "save-every",
         "recompute",  "tensorboard", "disk-wait"};
-    if (strcmp(row->section, "model") == 0 || strcmp(row->name, "preset") == 0) return CHANGE_FIXED;
+    if (strcmp(row->section, "model") == 0 || strcmp(row->name, "preset") == 0 ||
+        strcmp(row->name, "optimizer") == 0)
+        return CHANGE_FIXED;
     for (size_t i = 0; i < sizeof free_names / sizeof *free_names; i++)
         if (strcmp(row->name, free_names[i]) == 0) return CHANGE_FREE;
     return CHANGE_RATE;
@@ -244,11 +268,12 @@ static void join_lengths(train_settings *s, const train_settings *asked, const b
 
 static status refuse_changes(const train_settings *s, const char *path, const char *complaints,
                              bool fixed) {
-    return FAIL(F_CANNOT_RESUME, text("%s", complaints), path,
-                fixed ? "weights of another model cannot be continued"
-                      : "these settings decide how training goes on, and differ from the run's",
-                fixed ? text("--resume no begins again in %s; another --run keeps both", s->run)
-                      : "--accept-changes continues with the new values, --resume no begins again");
+    return FAIL(
+        F_CANNOT_RESUME, text("%s", complaints), path,
+        fixed ? "weights of another model, or the state of another optimiser, cannot be continued"
+              : "these settings decide how training goes on, and differ from the run's",
+        fixed ? text("--resume no begins again in %s; another --run keeps both", s->run)
+              : "--accept-changes continues with the new values, --resume no begins again");
 }
 
 status train_settings_recall(train_settings *s, arena *strings) {
@@ -400,6 +425,16 @@ static void check_lengths(const train_settings *s, complaint_list *list) {
                             s->min_learning_rate, s->learning_rate));
 }
 
+static void check_schedule(const train_settings *s, complaint_list *list) {
+    if (s->hold_until > s->plateau_from || s->plateau_from > s->final_from)
+        complain(list, text("train.hold-until = %g, plateau-from = %g, final-from = %g do not "
+                            "ascend",
+                            s->hold_until, s->plateau_from, s->final_from));
+    if (s->final_rate > s->plateau_rate)
+        complain(list, text("train.final-rate = %g is above plateau-rate = %g", s->final_rate,
+                            s->plateau_rate));
+}
+
 status train_settings_check(train_settings *s, int64_t vocab_size, model_config *config) {
     TRY(train_settings_row(s));
     complaint_list list = {.n = 0};
@@ -408,6 +443,7 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
     if (s->context == 0 && config->max_position < s->seq_len) config->max_position = s->seq_len;
     check_batch(s, &list);
     check_lengths(s, &list);
+    check_schedule(s, &list);
     if (config->max_position < s->seq_len)
         complain(&list, text("model.context = %" PRId64 " is less than seq-len = %" PRId64,
                              config->max_position, s->seq_len));

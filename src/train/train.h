@@ -35,8 +35,11 @@ typedef enum lr_schedule {
     SCHEDULE_WSD,
     SCHEDULE_COSINE,
     SCHEDULE_LINEAR,
-    SCHEDULE_CONSTANT
+    SCHEDULE_CONSTANT,
+    SCHEDULE_RESTARTS,
+    SCHEDULE_DEEPSEEK
 } lr_schedule;
+typedef enum optimiser_kind { OPTIMISER_ADAMW, OPTIMISER_MUON } optimiser_kind;
 typedef enum train_precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 } train_precision;
 typedef enum resume_mode {
     RESUME_AUTO, /* continue if the run folder holds a run, else begin */
@@ -75,7 +78,13 @@ typedef struct train_settings {
     double learning_rate, min_learning_rate; /* peak, 0 = by the size of the model; floor */
     int64_t warmup_steps;                    /* -1 = 2 % of the steps, at most 200 */
     lr_schedule schedule;
-    double decay_share; /* wsd: last part of the schedule that decays */
+    double decay_share;     /* wsd: last part of the schedule that decays */
+    int64_t restart_period; /* cosine-restarts: steps of the first cycle, 0 = three fill the run */
+    double restart_growth;  /* cosine-restarts: each cycle over the one before */
+    double hold_until, plateau_from, final_from; /* deepseek-v3: where its parts meet, shares */
+    double plateau_rate, final_rate;             /* deepseek-v3: shares of the peak */
+    optimiser_kind optimiser;
+    double muon_momentum;
     double beta1, beta2, epsilon, weight_decay, grad_clip;
     double balance_rate; /* gamma of the router bias */
     double mtp_weight;   /* lambda of the MTP loss */
@@ -146,7 +155,7 @@ status train_run(const train_settings *s, train_result *r) MUST_CHECK;
 
 extern const struct command train_command; /* train_command.c */
 
-/* Learning rate of step t (0 = first update), a pure function. */
+/* Learning rate of step t (0 = first update), a pure function (schedule.c). */
 double train_learning_rate(const train_settings *s, int64_t t);
 
 #endif

@@ -135,10 +135,10 @@ static status open_memory(trainer *t) {
     const train_settings *s = &t->settings;
     int n_rows = (int)(s->batch_tokens / s->seq_len);
     int n_lanes = s->grad_lanes < n_rows ? s->grad_lanes : n_rows;
-    TRY(plan_check_states(&t->config, lanes_buffers(n_lanes)));
+    TRY(plan_check_states(&t->config, s->optimiser, lanes_buffers(n_lanes)));
     TRY(model_init(&t->model, &t->config, DTYPE_F32));
     param_set_initialise(&t->model.params, s->seed);
-    TRY(optimiser_init(&t->optimiser, &t->model.params));
+    TRY(optimiser_init(&t->optimiser, &t->model.params, s->optimiser));
     TRY(lanes_init(&t->lanes, n_lanes, t->model.params.count));
     TRY(rows_init(&t->rows, n_rows, s->seq_len));
     t->gradient = (gradient_options){.bf16 = train_uses_bf16(s->precision),
@@ -197,19 +197,22 @@ static double max_violation(const model *m) {
     return worst;
 }
 
-static void use_gradient(trainer *t, step_report *r) {
+static status use_gradient(trainer *t, step_report *r) {
     const train_settings *s = &t->settings;
     optimiser_rates rates = {.lr = r->lr,
                              .beta1 = s->beta1,
                              .beta2 = s->beta2,
                              .epsilon = s->epsilon,
                              .weight_decay = s->weight_decay,
+                             .momentum = s->muon_momentum,
                              .grad_clip = s->grad_clip,
-                             .update = t->state.adam_steps + 1};
-    optimiser_update(&t->optimiser, &rates, r->grad_norm);
+                             .update = t->state.adam_steps + 1,
+                             .bf16 = t->gradient.bf16};
+    TRY(optimiser_update(&t->optimiser, &rates, r->grad_norm));
     if (s->balance_rate > 0) model_balance(&t->model, s->balance_rate);
     t->state.adam_steps++;
     t->state.skipped_in_row = 0;
+    return STATUS_OK;
 }
 
 static void skip_gradient(trainer *t, step_report *r) {
@@ -233,7 +236,7 @@ status trainer_step(trainer *t, step_report *r) {
     r->expert_max_violation = max_violation(&t->model);
     r->grad_norm = gradient_norm(&t->model.params);
     if (isfinite(r->grad_norm))
-        use_gradient(t, r);
+        TRY(use_gradient(t, r));
     else
         skip_gradient(t, r);
     if (t->state.step == 0) t->state.first_loss = isfinite(r->loss) ? r->loss : 0;
@@ -247,10 +250,8 @@ status trainer_step(trainer *t, step_report *r) {
 
 static void make_fresh(trainer *t) {
     uint64_t fingerprint = t->state.data_fingerprint;
-    size_t bytes = (size_t)t->model.params.count * sizeof(float);
     param_set_initialise(&t->model.params, t->settings.seed);
-    memset(t->optimiser.m, 0, bytes);
-    memset(t->optimiser.v, 0, bytes);
+    optimiser_reset(&t->optimiser);
     t->state = (train_state){.val_step = -1, .best_step = -1, .data_fingerprint = fingerprint};
 }
 

@@ -39,7 +39,7 @@ TEST(checkpoint_round_trip_is_exact) {
     REQUIRE_OK(folder_create(fixture_path("c")));
     REQUIRE_OK(checkpoint_write(path, &content));
     CHECK(!same_bytes(&a, &b), "the test compares equal things");
-    REQUIRE_OK(checkpoint_read(path, &b.model, b.optimiser.m, b.optimiser.v, &b.state));
+    REQUIRE_OK(checkpoint_read(path, &b.model, b.optimiser.m, b.optimiser.v, NULL, &b.state));
     CHECK(same_bytes(&a, &b), "weights or moments differ after reading");
     CHECK(memcmp(&a.state, &b.state, sizeof a.state) == 0, "the state differs");
     step_report ra, rb;
@@ -77,7 +77,8 @@ TEST(checkpoint_damage_of_any_file_is_found) {
             REQUIRE_OK(checkpoint_verify(path));
             REQUIRE_OK(path_join(file, path, files[f]));
             REQUIRE_OK(write_damaged(file, kind));
-            status s = checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, &t.state);
+            status s =
+                checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, NULL, &t.state);
             CHECK(s == STATUS_FORMAT && error_last()->id == F_CHECKPOINT,
                   "%s, damage %d: status %d F%04d", files[f], kind, (int)s, (int)error_last()->id);
         }
@@ -95,8 +96,8 @@ TEST(checkpoint_of_another_model_cannot_be_resumed) {
     REQUIRE_OK(fixture_settings(&s, "other", FIXTURE_EXPERTS, 10));
     s.d_ff = 96;
     REQUIRE_OK(trainer_open(&other, &s));
-    status r =
-        checkpoint_read(path, &other.model, other.optimiser.m, other.optimiser.v, &other.state);
+    status r = checkpoint_read(path, &other.model, other.optimiser.m, other.optimiser.v, NULL,
+                               &other.state);
     CHECK(r == STATUS_USAGE && error_last()->id == F_CANNOT_RESUME, "status %d F%04d", (int)r,
           (int)error_last()->id);
     CHECK(strstr(error_last()->what, "intermediate_size") != NULL, "%s", error_last()->what);
@@ -183,9 +184,9 @@ TEST(checkpoint_survives_failing_allocations) {
         int64_t live = mem_live_blocks(), n = 1;
         for (;; n++) {
             mem_fail_at(n);
-            status s = reading
-                           ? checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, &t.state)
-                           : checkpoint_write(path, &content);
+            status s = reading ? checkpoint_read(path, &t.model, t.optimiser.m, t.optimiser.v, NULL,
+                                                 &t.state)
+                               : checkpoint_write(path, &content);
             bool failed = mem_failed();
             mem_fail_at(0);
             CHECK(mem_live_blocks() == live, "allocation %" PRId64 " leaks", n);

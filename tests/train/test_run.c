@@ -43,7 +43,7 @@ TEST(one_batch_is_memorised_within_200_steps) {
         REQUIRE_OK(lanes_gradient(&t.lanes, &t.model, &t.rows, &t.gradient, &t.step_memory, &g));
         loss = g.loss_sum / (double)g.counted;
         if (loss < 0.05) break;
-        optimiser_update(&t.optimiser, &r, gradient_norm(&t.model.params));
+        REQUIRE_OK(optimiser_update(&t.optimiser, &r, gradient_norm(&t.model.params)));
     }
     printf("  loss %.4f after %" PRId64 " steps\n", loss, step - 1);
     CHECK(loss < 0.05, "%.4f after 200 steps", loss);
@@ -90,10 +90,12 @@ TEST(a_run_learns_and_leaves_its_files) {
 
 /* -- continuing -- */
 
-static void expect_exact_resume(fixture_model kind, const char *straight, const char *parts) {
+static void expect_exact_resume(fixture_model kind, optimiser_kind with, const char *straight,
+                                const char *parts) {
     train_settings s;
     train_result whole, half;
     REQUIRE_OK(fixture_settings(&s, straight, kind, 24));
+    s.optimiser = with;
     REQUIRE_OK(train_run(&s, &whole));
     s.run = fixture_path(parts);
     s.schedule_steps = 24;
@@ -111,8 +113,54 @@ static void expect_exact_resume(fixture_model kind, const char *straight, const 
 }
 
 TEST(two_parts_equal_one_run) {
-    expect_exact_resume(FIXTURE_DENSE, "straight-dense", "parts-dense");
-    expect_exact_resume(FIXTURE_EXPERTS, "straight-experts", "parts-experts");
+    expect_exact_resume(FIXTURE_DENSE, OPTIMISER_ADAMW, "straight-dense", "parts-dense");
+    expect_exact_resume(FIXTURE_EXPERTS, OPTIMISER_ADAMW, "straight-experts", "parts-experts");
+}
+
+TEST(two_parts_equal_one_run_with_muon) {
+    expect_exact_resume(FIXTURE_DENSE, OPTIMISER_MUON, "straight-dense", "parts-dense");
+    expect_exact_resume(FIXTURE_EXPERTS, OPTIMISER_MUON, "straight-experts", "parts-experts");
+}
+
+TEST(a_run_keeps_its_optimiser) {
+    train_settings s;
+    train_result r;
+    REQUIRE_OK(fixture_settings(&s, "keeps", FIXTURE_DENSE, 2));
+    REQUIRE_OK(train_run(&s, &r));
+    s.max_steps = 4;
+    s.optimiser = OPTIMISER_MUON;
+    s.accept_changes = true;
+    CHECK(train_run(&s, &r) == STATUS_USAGE && error_last()->id == F_CANNOT_RESUME, "F%04d",
+          (int)error_last()->id);
+    CHECK(strstr(error_last()->what, "train.optimizer adamw -> muon") != NULL, "%s",
+          error_last()->what);
+}
+
+/* The same start, data and rates; deterministic, so a bound on the difference can be tight. */
+TEST(muon_learns_faster_than_adamw) {
+    double loss[2];
+    for (int kind = 0; kind < 2; kind++) {
+        train_settings s;
+        train_result r;
+        REQUIRE_OK(fixture_settings(&s, kind ? "muon" : "adamw", FIXTURE_EXPERTS, 60));
+        s.optimiser = (optimiser_kind)kind;
+        REQUIRE_OK(train_run(&s, &r));
+        loss[kind] = r.val_loss;
+    }
+    printf("  AdamW %.4f, Muon %.4f nats\n", loss[0], loss[1]);
+    CHECK(loss[1] < loss[0] - 0.02, "AdamW %.4f, Muon %.4f", loss[0], loss[1]);
+}
+
+TEST(weights_with_muon_do_not_depend_on_threads) {
+    sha256_hex hash[2];
+    for (int i = 0; i < 2; i++) {
+        train_settings s;
+        REQUIRE_OK(fixture_settings(&s, text("muon-%d", i), FIXTURE_EXPERTS, 12));
+        s.optimiser = OPTIMISER_MUON;
+        REQUIRE(fixture_run_process(&s, 1 + i, 0) == 0, "run %d failed", i);
+        hash[i] = fixture_run_hash(s.run);
+    }
+    CHECK(hash[0].hex[0] && strcmp(hash[0].hex, hash[1].hex) == 0, "1 and 2 threads differ");
 }
 
 TEST(weights_do_not_depend_on_threads_or_recomputing) {
@@ -346,11 +394,12 @@ TEST(a_full_disk_ends_with_74_and_loses_nothing) {
           "going on after the disk was full");
 }
 
-TEST(failing_allocations_end_a_run_cleanly) {
+static void expect_clean_failures(optimiser_kind with) {
     train_settings s;
     train_result r;
     REQUIRE_OK(pool_start(1));
     REQUIRE_OK(fixture_settings(&s, "memory", FIXTURE_EXPERTS, 2));
+    s.optimiser = with;
     s.n_layer = 1;
     s.batch_tokens = 64;
     s.grad_lanes = 2;
@@ -377,4 +426,11 @@ TEST(failing_allocations_end_a_run_cleanly) {
     }
     printf("  %" PRId64 " failures injected\n", tried);
     CHECK(tried > 20, "only %" PRId64, tried);
+}
+
+TEST(failing_allocations_end_a_run_cleanly) {
+    expect_clean_failures(OPTIMISER_ADAMW);
+}
+TEST(failing_allocations_end_a_run_with_muon_cleanly) {
+    expect_clean_failures(OPTIMISER_MUON);
 }

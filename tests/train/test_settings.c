@@ -77,6 +77,11 @@ TEST(settings_that_do_not_fit_are_refused_together) {
     expect_complaint(&s, 256, "--max-steps");
     expect_complaint(&s, 256, "vocab-size");
     REQUIRE_OK(fixture_settings(&s, "bad", FIXTURE_DENSE, 5));
+    s.hold_until = 0.98;
+    s.final_rate = 0.5;
+    expect_complaint(&s, 256, "hold-until");
+    expect_complaint(&s, 256, "final-rate");
+    REQUIRE_OK(fixture_settings(&s, "bad", FIXTURE_DENSE, 5));
     s.size = "f-5n";
     expect_complaint(&s, 256, "f-5m");
     s.size = "";
