@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <sys/file.h>
@@ -69,41 +70,53 @@ double run_metric_mean(const run_record *r, int i, double from, double to, int *
 
 /* -- reading -- */
 
-static bool parse_point(const char *line, size_t n, run_point *p) {
+/* *ok false if the line is no object with step and tokens. */
+static status parse_point(const char *line, size_t n, run_point *p, bool *ok) {
     json_t *o;
-    if (json_parse(line, n, "metrics.jsonl", &o) != STATUS_OK) {
-        error_clear();
-        return false;
-    }
+    status s = json_parse(line, n, "metrics.jsonl", &o);
+    *ok = s == STATUS_OK;
+    if (s == STATUS_MEMORY) return s;
+    error_clear();
+    if (!*ok) return STATUS_OK;
     for (int i = 0; i < N_METRICS; i++) {
         const json_t *v = json_object_get(o, metrics[i].name);
         double value = json_is_number(v) ? json_number_value(v) : (double)NAN;
         memcpy((char *)p + metrics[i].offset, &value, sizeof value);
     }
-    bool ok = !isnan(p->step) && !isnan(p->tokens);
+    *ok = !isnan(p->step) && !isnan(p->tokens);
     json_decref(o);
-    return ok;
+    return STATUS_OK;
 }
 
-static status read_points(run_record *r, const char *bytes, size_t n) {
-    size_t room = 0;
+static status add_line(run_record *r, const char *line, size_t n) {
+    bool ok;
+    run_point *p = &r->points[r->n];
+    TRY(parse_point(line, n, p, &ok));
+    if (!ok) {
+        if (r->bad_lines++ == 0) r->first_bad = r->n + 1;
+        return STATUS_OK;
+    }
+    if (!isnan(p->val_loss) && (r->best < 0 || p->val_loss < r->points[r->best].val_loss))
+        r->best = r->n;
+    r->n++;
+    return STATUS_OK;
+}
+
+status run_record_parse(run_record *r, const char *bytes, size_t n) {
+    int room = 0;
     for (size_t at = 0; at < n;) {
         const char *end = memchr(bytes + at, '\n', n - at);
         size_t length = end != NULL ? (size_t)(end - bytes) - at : n - at;
-        if ((size_t)r->n == room) {
+        if (r->n == room) {
+            if (room > INT_MAX / 2)
+                return FAIL(F_OVERFLOW, "metrics.jsonl has too many lines", r->path,
+                            text("at most %d are read", room), "keep every tenth line of it");
             room = room > 0 ? room * 2 : 256;
-            run_point *grown = mem_resize(r->points, room, sizeof *grown);
+            run_point *grown = mem_resize(r->points, (size_t)room, sizeof *grown);
             if (grown == NULL) return STATUS_MEMORY;
             r->points = grown;
         }
-        if (parse_point(bytes + at, length, &r->points[r->n])) {
-            const run_point *p = &r->points[r->n];
-            if (!isnan(p->val_loss) && (r->best < 0 || p->val_loss < r->points[r->best].val_loss))
-                r->best = r->n;
-            r->n++;
-        } else {
-            r->bad_lines++;
-        }
+        TRY(add_line(r, bytes + at, length));
         at += length + 1;
     }
     return STATUS_OK;
@@ -115,7 +128,7 @@ static status read_metrics(run_record *r) {
     TRY(path_join(path, r->path, "metrics.jsonl"));
     if (!path_exists(path)) return STATUS_OK;
     TRY(file_read(path, (size_t)4 << 30, &bytes, &n));
-    status s = read_points(r, bytes, n);
+    status s = run_record_parse(r, bytes, n);
     mem_free(bytes);
     return s;
 }

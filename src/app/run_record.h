@@ -18,6 +18,7 @@ typedef struct run_record {
     run_point *points;
     int n;
     int bad_lines; /* lines that are not JSON objects with a step */
+    int first_bad; /* number of the first of them, from 1; 0 = none */
     json_t *plan;  /* plan.json; NULL = none */
     bool running;  /* a process holds its lock */
     int64_t bytes; /* of all files */
@@ -29,6 +30,9 @@ typedef struct run_record {
 status run_record_read(run_record *r, const char *path) MUST_CHECK;
 void run_record_clear(run_record *r); /* accepts a zeroed one */
 bool run_is_there(const char *path);  /* has a config.ini and is a folder */
+
+/* Adds the lines of a metrics.jsonl to a zeroed record with best = -1. */
+status run_record_parse(run_record *r, const char *bytes, size_t n) MUST_CHECK;
 
 /* Names of the numbers of a point, in the order of metrics.jsonl; NULL past the end. */
 const char *run_metric_name(int i);

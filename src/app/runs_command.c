@@ -9,6 +9,7 @@
  * thumb; the interval over documents is `fathom eval`.
  */
 #include "app/app.h"
+#include "app/plot.h"
 #include "app/run_record.h"
 
 #include "base/clock.h"
@@ -26,7 +27,9 @@
 
 typedef struct runs_settings {
     const char *metric, *to;
-    bool csv, keep_best;
+    bool csv, keep_best, log_x, log_y;
+    int x; /* plot_x */
+    double smooth;
 } runs_settings;
 
 static const char *number_text(double x, const char *format) {
@@ -296,7 +299,7 @@ static status runs_compare(command_context *c) {
     return s;
 }
 
-/* -- plot and export -- */
+/* -- plot and export: a picture, a sketch in the terminal, or the numbers -- */
 
 static status find_metric(const runs_settings *s, int *metric) {
     const char *names[32];
@@ -351,20 +354,14 @@ static void draw_plot(const command_context *c, const double *values, int n, dou
         count_text(llround(tokens)));
 }
 
-static status plot_run(command_context *c, const run_record *r, const runs_settings *s) {
-    int metric;
+/* A look at the curve in the terminal; nothing if no point of it can be drawn. */
+static status sketch_run(command_context *c, const run_record *r, const runs_settings *s,
+                         int metric) {
     double values[CURVE_VALUES];
-    TRY(find_metric(s, &metric));
-    if (s->csv) {
-        write_csv(c, r, metric);
-        return STATUS_OK;
-    }
     int n = curve_values(r, metric, values);
-    if (n == 0)
-        return FAIL(F_MISSING, text("%s has no value of \"%s\" yet", r->path, s->metric), r->path,
-                    "no line of metrics.jsonl carries it",
-                    "choose another --metric, or train longer");
+    if (n == 0) return STATUS_OK;
     say(c, "%s of %s  %s\n", s->metric, r->path, sparkline_text(values, n));
+    if (c->n_arguments > 1) return STATUS_OK;
     draw_plot(c, values, n, last_point(r)->tokens);
     json_t *list = json_array();
     for (int i = 0; i < n; i++)
@@ -372,11 +369,91 @@ static status plot_run(command_context *c, const run_record *r, const runs_setti
     return result_set(c, "values", list);
 }
 
+/* A record that can be drawn: some lines, and a word about those passed over. */
+static status check_record(command_context *c, const run_record *r) {
+    if (r->n == 0 && r->bad_lines > 0)
+        return FAIL(
+            F_RECORD, text("no line of %s/metrics.jsonl can be read", r->path),
+            text("%s/metrics.jsonl, line %d and %d more", r->path, r->first_bad, r->bad_lines - 1),
+            "a line is a JSON object with the numbers \"step\" and \"tokens\"",
+            "look at the file: was it written by fathom train?");
+    if (r->n == 0)
+        return FAIL(F_MISSING, text("%s has no line of metrics yet", r->path), r->path,
+                    "its metrics.jsonl is missing or empty", "train longer");
+    if (r->bad_lines == 0) return STATUS_OK;
+    return command_warn(c, "%s/metrics.jsonl: %d line%s passed over, the first is line %d", r->path,
+                        r->bad_lines, r->bad_lines == 1 ? " was" : "s were", r->first_bad);
+}
+
+static status write_picture(command_context *c, const char *path, const char *svg, size_t n) {
+    if (strcmp(path, "-") == 0) {
+        if (c->json)
+            return FAIL(F_USAGE, "-o - together with --json", "runs plot",
+                        "standard output cannot hold both a picture and a result",
+                        "name a file: -o plot.svg");
+        if (c->dry_run || (fwrite(svg, 1, n, stdout) == n && fflush(stdout) == 0)) return STATUS_OK;
+        return FAIL(F_IO, "the picture could not be written", "standard output",
+                    "the pipe was closed or the disk is full", "name a file: -o plot.svg");
+    }
+    if (!c->dry_run) TRY(file_write(path, svg, n));
+    say(c, "%s %s (%s)\n", c->dry_run ? "would write" : "picture", path, bytes_text((double)n));
+    TRY(result_set(c, "bytes", json_integer((json_int_t)n)));
+    return result_set(c, "picture", json_string(path));
+}
+
+static status draw_picture(command_context *c, const run_record *records, const runs_settings *s,
+                           int metric) {
+    char path[PATH_SIZE], *svg;
+    size_t n;
+    TRY(path_join(path, records[0].path, "plot.svg"));
+    plot_run *runs = mem_zalloc((size_t)c->n_arguments, sizeof *runs);
+    if (runs == NULL) return STATUS_MEMORY;
+    for (int i = 0; i < c->n_arguments; i++)
+        runs[i] = (plot_run){path_name(records[i].path), records[i].points, records[i].n};
+    plot_request request = {.runs = runs,
+                            .n_runs = c->n_arguments,
+                            .metric = metric,
+                            .x = (plot_x)s->x,
+                            .log_x = s->log_x,
+                            .log_y = s->log_y,
+                            .smooth = s->smooth};
+    status done = plot_svg(&request, &svg, &n);
+    mem_free(runs);
+    TRY(done);
+    done = write_picture(c, c->output != NULL ? c->output : path, svg, n);
+    mem_free(svg);
+    return done;
+}
+
+static status plot_records(command_context *c, const run_record *records) {
+    const runs_settings *s = c->settings[0];
+    int metric;
+    TRY(find_metric(s, &metric));
+    for (int i = 0; i < c->n_arguments; i++)
+        TRY(check_record(c, &records[i]));
+    if (s->csv) {
+        if (c->n_arguments > 1)
+            return FAIL(F_USAGE, "--csv with more than one run", "runs plot",
+                        "a column of values belongs to one run", "call it once for each run");
+        write_csv(c, &records[0], metric);
+        return STATUS_OK;
+    }
+    bool to_stdout = c->output != NULL && strcmp(c->output, "-") == 0;
+    for (int i = 0; i < c->n_arguments && !to_stdout; i++)
+        TRY(sketch_run(c, &records[i], s, metric));
+    return draw_picture(c, records, s, metric);
+}
+
 static status runs_plot(command_context *c) {
-    run_record r;
-    TRY(run_record_read(&r, c->arguments[0]));
-    status s = plot_run(c, &r, c->settings[0]);
-    run_record_clear(&r);
+    run_record *records = mem_zalloc((size_t)c->n_arguments, sizeof *records);
+    if (records == NULL) return STATUS_MEMORY;
+    status s = STATUS_OK;
+    for (int i = 0; s == STATUS_OK && i < c->n_arguments; i++)
+        s = run_record_read(&records[i], c->arguments[i]);
+    if (s == STATUS_OK) s = plot_records(c, records);
+    for (int i = 0; i < c->n_arguments; i++)
+        run_record_clear(&records[i]);
+    mem_free(records);
     return s;
 }
 
@@ -493,8 +570,20 @@ static status runs_rm(command_context *c) {
 /* -- the table -- */
 
 #define AT(field) offsetof(runs_settings, field)
+static const char *const x_names[] = {"auto", "steps", "tokens", "time", NULL}; /* plot_x */
 static const option plot_rows[] = {
     {"runs", "metric", OPTION_STRING, AT(metric), "loss", "What to draw.",
+     .flags = OPTION_FLAG_ONLY},
+    {"runs", "x", OPTION_CHOICE, AT(x), "auto",
+     "What goes to the right: auto, steps, tokens or time (auto = steps, or tokens where the runs "
+     "have batches of different sizes).",
+     .choices = x_names, .flags = OPTION_FLAG_ONLY},
+    {"runs", "log-x", OPTION_BOOL, AT(log_x), "no", "Logarithmic steps.",
+     .flags = OPTION_FLAG_ONLY},
+    {"runs", "log-y", OPTION_BOOL, AT(log_y), "no", "Logarithmic values in the large panel.",
+     .flags = OPTION_FLAG_ONLY},
+    {"runs", "smooth", OPTION_REAL, AT(smooth), "0.02",
+     "Share of the run on each side that the line is a mean over; 0 = as it is.", 0, 0.5,
      .flags = OPTION_FLAG_ONLY},
     {"runs", "csv", OPTION_BOOL, AT(csv), "no", "Values as CSV instead of a picture.",
      .flags = OPTION_FLAG_ONLY},
@@ -506,7 +595,8 @@ static const option rm_rows[] = {
     {"runs", "keep-best", OPTION_BOOL, AT(keep_best), "no",
      "Remove checkpoints only; model/ and records stay.", .flags = OPTION_FLAG_ONLY},
 };
-static const option_table plot_options = {plot_rows, 2, sizeof(runs_settings), NULL};
+static const option_table plot_options = {plot_rows, sizeof plot_rows / sizeof *plot_rows,
+                                          sizeof(runs_settings), NULL};
 static const option_table export_options = {export_rows, 1, sizeof(runs_settings), NULL};
 static const option_table rm_options = {rm_rows, 1, sizeof(runs_settings), NULL};
 static const option_table *const plot_tables[] = {&plot_options, NULL};
@@ -533,14 +623,20 @@ static const command compare_command = {.name = "compare",
                                         .min_arguments = 2,
                                         .max_arguments = 2,
                                         .run = runs_compare};
-static const command plot_command = {.name = "plot",
-                                     .summary = "a curve in the terminal, or as CSV",
-                                     .usage = "RUN",
-                                     .examples = "fathom runs plot runs/first --metric val_bpb",
-                                     .min_arguments = 1,
-                                     .max_arguments = 1,
-                                     .options = plot_tables,
-                                     .run = runs_plot};
+static const command plot_command = {
+    .name = "plot",
+    .summary = "curves of runs as one SVG picture, as a sketch in the terminal, or as CSV",
+    .usage = "RUN...",
+    .examples = "fathom runs plot runs/first\n"
+                "fathom runs plot runs/a runs/b --log-y -o both.svg\n"
+                "fathom runs plot runs/first --metric val_bpb --csv",
+    .notes = "Writes plot.svg into the folder of the first run, or FILE of -o (\"-\" = standard\n"
+             "output). The picture needs nothing beside it: any browser shows it, on light and\n"
+             "on dark pages.",
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .options = plot_tables,
+    .run = runs_plot};
 static const command watch_command = {.name = "watch",
                                       .summary = "follow a run until it ends",
                                       .usage = "RUN",

@@ -1,4 +1,5 @@
 /* test_runs.c - `fathom runs` over run folders written by hand: numbers, torn lines, verdicts. */
+#include "svg_check.h"
 #include "test.h"
 
 #include "app/app.h"
@@ -129,6 +130,64 @@ TEST(runs_commands_show_what_the_files_hold) {
     json_decref(o);
     mem_free(out);
     CHECK(CALL(&out, "runs", "watch", a) == 0 && strstr(out, "is not running: done"), "%s", out);
+    mem_free(out);
+}
+
+TEST(runs_plot_writes_a_picture) {
+    char folder[PATH_SIZE], a[PATH_SIZE], b[PATH_SIZE], path[PATH_SIZE], *out, *svg;
+    size_t n;
+    snprintf(folder, sizeof folder, "%s", test_folder());
+    REQUIRE_OK(path_join(a, folder, "a"));
+    REQUIRE_OK(path_join(b, folder, "b"));
+    REQUIRE_OK(write_run(a, 50, 5, 1));
+    REQUIRE_OK(write_run(b, 30, 5, 2));
+    REQUIRE_OK(path_join(path, a, "plot.svg"));
+    CHECK(CALL(&out, "runs", "plot", a, "-n") == 0 && strstr(out, "would write") &&
+              !path_exists(path),
+          "%s", out);
+    mem_free(out);
+    CHECK(CALL(&out, "runs", "plot", a) == 0 && strstr(out, "plot.svg"), "%s", out);
+    mem_free(out);
+    REQUIRE_OK(file_read(path, 0, &svg, &n));
+    CHECK(svg_flaw(svg, n) == NULL, "%.80s", svg_flaw(svg, n));
+    CHECK(CALL(&out, "runs", "plot", a, "-o", "-") == 0 && strcmp(out, svg) == 0,
+          "standard output differs from the file");
+    mem_free(out);
+    mem_free(svg);
+    REQUIRE_OK(path_join(path, folder, "both.svg"));
+    CHECK(CALL(&out, "runs", "plot", a, b, "--log-y", "--x", "time", "-o", path, "--json") == 0 &&
+              strstr(out, "both.svg"),
+          "%s", out);
+    mem_free(out);
+    REQUIRE_OK(file_read(path, 0, &svg, &n));
+    CHECK(svg_flaw(svg, n) == NULL && strstr(svg, "2 runs"), "%.200s", svg);
+    mem_free(svg);
+    CHECK(CALL(&out, "runs", "plot", a, b, "--csv") == 64, "%s", out);
+    mem_free(out);
+    CHECK(CALL(&out, "runs", "plot", a, "--json", "-o", "-") == 64, "%s", out);
+    mem_free(out);
+    CHECK(CALL(&out, "runs", "plot", a, "--metric", "mtp_loss") == 66, "%s", out);
+    mem_free(out);
+}
+
+TEST(runs_plot_of_torn_and_foreign_lines) {
+    char folder[PATH_SIZE], a[PATH_SIZE], metrics[PATH_SIZE], *out;
+    snprintf(folder, sizeof folder, "%s", test_folder());
+    REQUIRE_OK(path_join(a, folder, "a"));
+    REQUIRE_OK(write_run(a, 20, 5, 1));
+    REQUIRE_OK(path_join(metrics, a, "metrics.jsonl"));
+    REQUIRE_OK(file_append_line(metrics, "{\"step\":21,\"tok"));
+    CHECK(CALL(&out, "runs", "plot", a, "--json") == 0 && strstr(out, "the first is line 21"), "%s",
+          out);
+    mem_free(out);
+    REQUIRE_OK(file_write(metrics, "epoch,loss\n1,2\n", 15));
+    CHECK(CALL(&out, "runs", "plot", a, "--json") == 65 && strstr(out, "line 1 and 1 more") &&
+              strstr(out, "JSON object"),
+          "%s", out);
+    mem_free(out);
+    REQUIRE_OK(file_write(metrics, "", 0));
+    CHECK(CALL(&out, "runs", "plot", a, "--json") == 66 && strstr(out, "no line of metrics"), "%s",
+          out);
     mem_free(out);
 }
 
