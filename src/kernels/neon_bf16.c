@@ -3,9 +3,10 @@
  * BFMLALB takes the even halves of the words of B, BFMLALT the odd ones, and adds each product to
  * its f32 lane as a fused multiply-add with the rounding mode in force: BFMulAddH in the
  * architecture's pseudocode (Arm ARM, DDI 0487) widens both bf16 by zeros and calls FPMulAdd. That
- * is, letter by letter, one step of the even and of the odd chain of docs/numerics.md 2, so no bit
- * differs from shifting and masking; what is saved is those two instructions per word and half of
- * the bytes of A. (BFDOT and BFMMLA sum several products first and round to odd: not used.)
+ * is, letter by letter, one step of the even and of the odd chain of docs/numerics.md 2 (and the
+ * product of two bf16 is exact in f32 in any case), so no bit differs from shifting and masking;
+ * what is saved is those two instructions per word and half of the bytes of A. BFDOT and BFMMLA
+ * sum several products first, round them to odd, and are not used.
  *
  * A: bf16 rows as for tiles, so that one load brings four pairs of k.
  */

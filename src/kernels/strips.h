@@ -30,12 +30,13 @@ INLINE void by_strips(const micro_call *call, int most, size_t size,
             whole(&part);
             continue;
         }
-        _Alignas(64) char copy[STRIPS_ROWS * STRIP * sizeof(double)] = {0};
+        _Alignas(64) char copy[STRIPS_ROWS * STRIP * sizeof(double)];
         micro_call tail = part;
         tail.c = copy;
         tail.ldc = STRIP;
         tail.columns = STRIP;
         size_t bytes = (size_t)part.columns * size;
+        if (call->accumulate) memset(copy, 0, (size_t)call->rows * STRIP * size);
         for (int i = 0; call->accumulate && i < call->rows; i++)
             memcpy(element_mut(copy, i * STRIP, size), element(part.c, i * call->ldc, size), bytes);
         whole(&tail);

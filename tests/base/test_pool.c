@@ -2,6 +2,7 @@
 #include "base/pool.h"
 #include "test.h"
 
+#include <float.h>
 #include <stdatomic.h>
 
 typedef struct work {
@@ -42,4 +43,22 @@ TEST(pool_nested_runs_in_place) {
     for (int i = 0; i < 10; i++)
         CHECK(atomic_load(&w.runs[i]) == 7, "chunk %d", i);
     pool_stop();
+}
+
+/* Counts the chunks in which a denormal survives as a result or as an operand. */
+static void count_denormals(void *context, int64_t chunk) {
+    (void)chunk;
+    volatile float smallest = FLT_MIN, denormal = FLT_MIN / 4;
+    volatile float halved = smallest * 0.5f, grown = denormal * 0x1p20f;
+    volatile double least = DBL_MIN, wide = least * 0.5;
+    if (halved != 0 || grown != 0 || wide != 0) atomic_fetch_add((_Atomic int *)context, 1);
+}
+
+TEST(pool_flushes_denormals_in_every_thread) {
+    REQUIRE_OK(pool_start(4));
+    _Atomic int seen = 0;
+    for (int job = 0; job < 50; job++)
+        pool_for(64, count_denormals, &seen);
+    pool_stop();
+    CHECK(atomic_load(&seen) == 0, "%d chunks met a denormal", atomic_load(&seen));
 }
