@@ -158,7 +158,7 @@ static double x_of(const plot *p, const run_point *point) {
 
 /* Points of a run with rising x, y NAN where it cannot be drawn; returns how many. */
 static int collect(const plot *p, const plot_run *run, int metric, bool log_y) {
-    double next = INFINITY;
+    double next = HUGE_VAL;
     int n = 0;
     for (int i = run->n - 1; i >= 0; i--) { /* from the end: the line written last counts */
         double x = x_of(p, &run->points[i]), y = run_metric(&run->points[i], metric);
@@ -213,7 +213,7 @@ static void range_metric(const plot *p, int metric, bool log_y, value_range *x, 
 
 /* False if there is nothing to draw. */
 static bool fit_panel(const plot *p, panel *a, const value_range *shared_x) {
-    value_range x = {INFINITY, -INFINITY}, y = x;
+    value_range x = {HUGE_VAL, -HUGE_VAL}, y = x;
     range_metric(p, a->metric, a->log_y, &x, &y);
     range_metric(p, a->dots, a->log_y, &x, &y);
     if (y.low > y.high) return false;
@@ -221,7 +221,9 @@ static bool fit_panel(const plot *p, panel *a, const value_range *shared_x) {
     if (a->from_zero && y.low > 0) y.low = 0;
     a->x = (plot_axis){.from = a->left, .to = a->right, .log = p->request->log_x};
     a->y = (plot_axis){.from = a->bottom, .to = a->top, .log = a->log_y};
-    plot_axis_fit(&a->x, p->request->log_x ? x.low : 0, x.high, a->ticks, false);
+    bool few = p->x == PLOT_X_STEPS && x.high >= 1 && x.high < a->ticks; /* whole steps only */
+    plot_axis_fit(&a->x, p->request->log_x ? x.low : 0, x.high, few ? (int)x.high : a->ticks,
+                  false);
     plot_axis_fit(&a->y, y.low, y.high, (a->bottom - a->top) / 40, true);
     return true;
 }
@@ -290,6 +292,11 @@ static void draw_path(plot *p, const panel *a, int n, const char *class) {
         if (isfinite(p->points[i].y)) p->points[i].y = plot_axis_at(&a->y, p->points[i].y);
     }
     n = plot_thin(p->points, n);
+    if (n == 1 && isfinite(p->points[0].y)) { /* too small to be seen as a line */
+        put(t, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>\n", p->points[0].x,
+            p->points[0].y);
+        return;
+    }
     bool down = false;
     put(t, "<path class=\"%s\" d=\"", class);
     for (int i = 0; i < n; i++) {
@@ -348,7 +355,7 @@ static void put_cell(plot *p, int column, int y, const char *class, const char *
 /* The last value of the drawn curve, or the lowest one. */
 static double curve_value(const plot *p, const plot_run *run, int metric, bool lowest) {
     int n = collect(p, run, metric, false);
-    double value = NAN;
+    double value = (double)NAN;
     if (!lowest && !is_sparse(metric)) smooth(p, n);
     for (int i = 0; i < n; i++)
         if (isfinite(p->points[i].y) && (!lowest || !(p->points[i].y >= value)))

@@ -155,7 +155,7 @@ static event *read_events(const char *path, int *n) {
 static double value_of(const event *e, const char *tag) {
     for (int i = 0; i < e->n; i++)
         if (strcmp(e->scalars[i].tag, tag) == 0) return (double)e->scalars[i].value;
-    return NAN;
+    return (double)NAN;
 }
 
 /* The event file of a run. */
@@ -229,7 +229,7 @@ static void check_events(const char *run, int64_t steps) {
     int at = 1;
     for (char *line = bytes, *end; (end = strchr(line, '\n')) != NULL; line = end + 1, at++) {
         json_t *o;
-        double loss = NAN, bpb = NAN;
+        double loss = (double)NAN, bpb = (double)NAN;
         if (json_parse(line, (size_t)(end - line), "metrics", &o) != STATUS_OK) break;
         CHECK(json_get_real(o, "loss", &loss, "metrics") == STATUS_OK &&
                   value_of(&events[at], "train/loss") == (double)(float)loss,
