@@ -6,7 +6,8 @@
  *   1. the encoder's cache: direct mapped, pieces up to 15 bytes with up to 4 ids, 32 bytes an
  *      entry, so that a hit costs one or two cache lines and no call;
  *   2. the vocabulary, if the piece is a whole token (tokenizer.c);
- *   3. merging (merge_piece.c).
+ *   3. covering it with tokens (cover_piece.c), or merging where the vocabulary does not allow
+ *      that (merge_piece.c).
  * All three give the same ids, so results do not depend on what was encoded before.
  */
 #include "tokens/tokens_internal.h"
@@ -86,20 +87,28 @@ static inline cache_entry *cache_slot(const encoder *e, uint64_t low, uint64_t h
 }
 
 /* Ids of a piece that is not in the cache; `ids` has room for n. */
+static status merge_or_cover(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
+                             size_t *count) {
+    return e->t->cover.nodes != NULL ? cover_piece(e->t, piece, n, &e->scratch, ids, count)
+                                     : merge_piece(e->t, piece, n, &e->scratch, ids, count);
+}
+
 static status merge_or_find(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
                             size_t *count) {
     int32_t id = tokenizer_find(e->t, piece, n);
-    if (id < 0 || !(e->t->flags[id] & TOKEN_WHOLE))
-        return merge_piece(e->t, piece, n, &e->scratch, ids, count);
+    if (id < 0 || !(e->t->flags[id] & TOKEN_WHOLE)) return merge_or_cover(e, piece, n, ids, count);
     ids[0] = id;
     *count = 1;
     return STATUS_OK;
 }
 
+/* Few long pieces are tokens, and covering finds those that are stable ones. */
 static status add_long_piece(encoder *e, const uint8_t *piece, size_t n, token_list *out) {
     size_t count;
     TRY(list_reserve(out, n));
-    TRY(merge_or_find(e, piece, n, out->ids + out->n, &count));
+    bool ask = e->t->ignore_merges || e->t->cover.nodes == NULL;
+    TRY(ask ? merge_or_find(e, piece, n, out->ids + out->n, &count)
+            : merge_or_cover(e, piece, n, out->ids + out->n, &count));
     out->n += count;
     return STATUS_OK;
 }

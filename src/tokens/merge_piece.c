@@ -1,5 +1,8 @@
 /* merge_piece.c - the ids of one piece: BPE merging by rank.
  *
+ * This is the definition, and serves where cover_piece.c does not apply: to find out how tokens
+ * came about, and for merges that no training would have put in that order.
+ *
  * What. Start with one id per byte; merge the neighbouring pair of lowest rank, of equals the
  * leftmost; repeat until no neighbours have a merge (Sennrich et al. 2016, on bytes).
  *
@@ -10,7 +13,7 @@
  * entry is stale when its pair is no longer the one at its position; it is then skipped. O(n log n),
  * and the same result, since (rank, position) is the order of both.
  *
- * Most pairs that are asked for have no merge; a filter of one bit per hash (tokens_internal.h)
+ * Most pairs that are asked for have no merge; a Bloom filter (tokens_internal.h)
  * answers for most of them from the nearer caches, and pairs of single bytes have a table.
  */
 #include "base/checked.h"
@@ -21,7 +24,18 @@
 
 void merge_scratch_clear(merge_scratch *s) {
     mem_free(s->block);
+    mem_free(s->settled);
     *s = (merge_scratch){0};
+}
+
+status merge_scratch_reserve(merge_scratch *s, size_t bytes) {
+    if (bytes <= s->room) return STATUS_OK;
+    void *block = mem_alloc(bytes);
+    if (block == NULL) return STATUS_MEMORY;
+    mem_free(s->block);
+    s->block = block;
+    s->room = bytes;
+    return STATUS_OK;
 }
 
 /* Four keys at a time; plain C vectors, so that every target compiles them. */
@@ -48,7 +62,8 @@ static inline int32_t make_key(uint32_t rank, unsigned at) {
 
 /* Symbols stay at the offset of their first byte; `alive` has a bit for each, so neighbours are a
  * count of zeros away and nothing is ever moved. */
-static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *out) {
+static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *out,
+                          int32_t *last) {
     union {
         keys4 four[SHORT_MOST / 4];
         int32_t one[SHORT_MOST];
@@ -67,6 +82,7 @@ static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, in
         keys.one[i] = NO_KEY;
     for (int32_t least; (least = least_key(keys.four, n4)) != NO_KEY;) {
         unsigned at = (unsigned)least & 63;
+        *last = least >> 6;
         ids[at] = results[at];
         uint64_t behind = alive & ~(uint64_t)1 << at; /* never empty: `at` has a pair */
         keys.one[__builtin_ctzll(behind)] = NO_KEY;
@@ -127,14 +143,7 @@ static status long_piece_init(long_piece *p, merge_scratch *scratch, size_t n, i
         return FAIL(F_OVERFLOW, text("one piece of text has %zu bytes", n), "encoding",
                     "a piece without any word border must stay below 2 GiB",
                     "cut the text into documents");
-    if (bytes > scratch->room) {
-        mem_free(scratch->block);
-        *scratch = (merge_scratch){mem_alloc(bytes), bytes};
-        if (scratch->block == NULL) {
-            scratch->room = 0;
-            return STATUS_MEMORY;
-        }
-    }
+    TRY(merge_scratch_reserve(scratch, bytes));
     p->heap = scratch->block;
     p->next = (uint32_t *)(p->heap + 3 * n);
     p->before = p->next + n;
@@ -171,6 +180,7 @@ static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n, mer
         const merge *m = &t->merges[least >> 32];
         uint32_t second = p.next[at];
         if (ids[at] != m->left || second >= p.n || ids[second] != m->right) continue;
+        scratch->last = (int32_t)(least >> 32);
         ids[at] = m->result;
         ids[second] = -1;
         p.next[at] = p.next[second];
@@ -189,7 +199,8 @@ static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n, mer
 
 status merge_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                    int32_t *out, size_t *count) {
+    scratch->last = -1;
     if (n > SHORT_MOST) return merge_long(t, piece, n, scratch, out, count);
-    *count = merge_short(t, piece, n, out);
+    *count = merge_short(t, piece, n, out, &scratch->last);
     return STATUS_OK;
 }

@@ -67,6 +67,7 @@ void tokenizer_free(tokenizer *t) {
     mem_free(t->pairs);
     mem_free(t->pair_filter);
     mem_free(t->byte_ranks);
+    token_cover_clear(&t->cover);
     mem_free(t->raw.entries);
     mem_free(t->normal.entries);
     mem_free(t->normal_blob);
@@ -169,15 +170,15 @@ status tokenizer_set_merge(tokenizer *t, int32_t rank, const char *left, size_t 
 }
 
 static status allocate_pairs(tokenizer *t) {
-    uint32_t size = table_size(t->n_merges), filter_bits = size < 64 ? 64 : 4 * size;
+    uint32_t size = table_size(t->n_merges), words = size / 16; /* 8 to 16 bits a merge */
     t->pairs = mem_alloc(size * sizeof *t->pairs);
-    t->pair_filter = mem_zalloc(filter_bits / 64, sizeof *t->pair_filter);
+    t->pair_filter = mem_zalloc(words, sizeof *t->pair_filter);
     t->byte_ranks = mem_alloc(65536 * sizeof *t->byte_ranks);
     if (!t->pairs || !t->pair_filter || !t->byte_ranks) return STATUS_MEMORY;
     for (uint32_t i = 0; i < size; i++)
         t->pairs[i].key = UINT64_MAX;
     t->pair_mask = size - 1;
-    t->filter_mask = filter_bits - 1;
+    t->filter_mask = words - 1;
     return STATUS_OK;
 }
 
@@ -185,14 +186,14 @@ static status index_merges(tokenizer *t, const char *where) {
     TRY(allocate_pairs(t));
     for (int32_t rank = 0; rank < t->n_merges; rank++) {
         uint64_t key = pair_key(t->merges[rank].left, t->merges[rank].right);
-        uint32_t hash = pair_hash(key), i = hash & t->pair_mask, bit = hash & t->filter_mask;
+        uint32_t hash = pair_hash(key), i = hash & t->pair_mask;
         while (t->pairs[i].key != UINT64_MAX && t->pairs[i].key != key)
             i = (i + 1) & t->pair_mask;
         if (t->pairs[i].key == key)
             return tokenizer_damaged(text("merges %u and %d are the same", t->pairs[i].rank, rank),
                                      where, "a pair of tokens may have one rank");
         t->pairs[i] = (pair_entry){key, (uint32_t)rank, t->merges[rank].result};
-        t->pair_filter[bit / 64] |= (uint64_t)1 << (bit % 64);
+        t->pair_filter[hash & t->filter_mask] |= pair_bits(key);
     }
     for (int left = 0; left < 256; left++)
         for (int right = 0; right < 256; right++)
@@ -201,21 +202,30 @@ static status index_merges(tokenizer *t, const char *where) {
     return STATUS_OK;
 }
 
+/* How BPE makes this token out of its own bytes, if it does. */
+static status mark_token(tokenizer *t, int32_t id, merge_scratch *scratch, int32_t *ids) {
+    size_t n, count = 1;
+    const uint8_t *bytes = token_bytes(t, id, &n);
+    if (t->ignore_merges) t->flags[id] |= TOKEN_WHOLE;
+    TRY(merge_piece(t, bytes, n, scratch, ids, &count));
+    if (count > 1 || ids[0] != id) return STATUS_OK;
+    t->flags[id] |= TOKEN_WHOLE | TOKEN_STABLE;
+    token_joint *j = &t->cover.joints[id];
+    j->born = scratch->last;
+    if (j->born < 0) return STATUS_OK;
+    j->left = t->merges[j->born].left;
+    j->right = t->merges[j->born].right;
+    return STATUS_OK;
+}
+
 /* Marks the tokens whose bytes as a piece become just that token. */
 static status mark_whole(tokenizer *t) {
     merge_scratch scratch = {0};
     int32_t *ids = mem_alloc((t->longest + 1) * sizeof *ids);
-    status s = ids == NULL ? STATUS_MEMORY : STATUS_OK;
-    for (int32_t id = 0; id < t->n && s == STATUS_OK; id++) {
-        if (!takes_part(t, id)) continue;
-        size_t n, count = 1;
-        const uint8_t *bytes = token_bytes(t, id, &n);
-        if (!t->ignore_merges) {
-            s = merge_piece(t, bytes, n, &scratch, ids, &count);
-            if (count > 1 || s != STATUS_OK || ids[0] != id) continue;
-        }
-        t->flags[id] |= TOKEN_WHOLE;
-    }
+    t->cover.joints = mem_zalloc((size_t)t->n, sizeof *t->cover.joints);
+    status s = ids == NULL || t->cover.joints == NULL ? STATUS_MEMORY : STATUS_OK;
+    for (int32_t id = 0; id < t->n && s == STATUS_OK; id++)
+        if (takes_part(t, id)) s = mark_token(t, id, &scratch, ids);
     merge_scratch_clear(&scratch);
     mem_free(ids);
     return s;
@@ -345,6 +355,7 @@ static void take_fingerprint(tokenizer *t) {
 status tokenizer_index(tokenizer *t, const char *where) {
     TRY(index_merges(t, where));
     TRY(mark_whole(t));
+    TRY(token_cover_build(t));
     TRY(index_added(t, where));
     name_bos_eos(t);
     take_fingerprint(t);

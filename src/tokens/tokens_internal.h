@@ -24,6 +24,7 @@ enum {                    /* tokenizer.flags, per id */
        TOKEN_ADDED = 4,   /* an added token */
        TOKEN_SPECIAL = 8, /* an added token marked special */
        TOKEN_WHOLE = 16,  /* a piece with these bytes becomes just this id */
+       TOKEN_STABLE = 32, /* ... and by merging: it can appear in encoded text */
 };
 
 typedef struct merge {
@@ -55,6 +56,26 @@ typedef struct added_index {
     bool first[256]; /* does any start with this byte? */
 } added_index;
 
+/* A node of the trie: the child by byte c is nodes[base ^ c] if that names it as its parent. */
+typedef struct trie_node {
+    uint32_t base, parent;
+    int32_t id; /* token that ends here, -1 = none */
+} trie_node;
+
+/* How a stable token came about. */
+typedef struct token_joint {
+    int32_t born;        /* rank of the last merge on its bytes; -1 = a byte */
+    int32_t left, right; /* sides of that merge */
+    int32_t shorter;     /* longest stable token that is a proper prefix; -1 = none */
+} token_joint;
+
+/* What covering needs; without nodes the tokenizer's merges do not allow it. */
+typedef struct token_cover {
+    trie_node *nodes; /* [n_nodes], a multiple of 256; the root is 0 */
+    uint32_t n_nodes;
+    token_joint *joints; /* [n of tokenizer] */
+} token_cover;
+
 struct tokenizer {
     int32_t n;        /* tokens */
     uint8_t *blob;    /* bytes of all tokens in id order */
@@ -77,10 +98,10 @@ struct tokenizer {
     uint32_t token_mask;
     pair_entry *pairs; /* open addressing */
     uint32_t pair_mask;
-    uint64_t
-        *pair_filter;     /* a bit for every hash that occurs: most pairs asked for have no merge */
-    uint32_t filter_mask; /* of bits */
-    uint32_t *byte_ranks; /* [256 * 256] rank of two bytes side by side */
+    uint64_t *pair_filter; /* three bits for each pair: most pairs asked for have no merge */
+    uint32_t filter_mask;  /* of words */
+    uint32_t *byte_ranks;  /* [256 * 256] rank of two bytes side by side */
+    token_cover cover;
     added_index raw, normal; /* added tokens matched before and after the normaliser */
     uint8_t *normal_blob;    /* contents of `normal` in NFC; NULL without a normaliser */
 };
@@ -119,11 +140,17 @@ static inline uint32_t pair_hash(uint64_t key) {
     return (uint32_t)(key >> 32) ^ (uint32_t)(key >> 20);
 }
 
+/* The pair's three bits of a word of the filter. */
+static inline uint64_t pair_bits(uint64_t key) {
+    uint64_t h = key * 0xC2B2AE3D27D4EB4Fu;
+    return (uint64_t)1 << (h >> 58) | (uint64_t)1 << (h >> 52 & 63) | (uint64_t)1 << (h >> 46 & 63);
+}
+
 /* Rank of the merge of two ids and the token it gives; NO_RANK if there is none. */
 static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right, int32_t *result) {
-    uint64_t key = pair_key(left, right);
-    uint32_t hash = pair_hash(key), bit = hash & t->filter_mask;
-    if (!(t->pair_filter[bit / 64] >> (bit % 64) & 1)) return NO_RANK;
+    uint64_t key = pair_key(left, right), bits = pair_bits(key);
+    uint32_t hash = pair_hash(key);
+    if ((t->pair_filter[hash & t->filter_mask] & bits) != bits) return NO_RANK;
     for (uint32_t i = hash & t->pair_mask;; i = (i + 1) & t->pair_mask) {
         if (t->pairs[i].key == UINT64_MAX) return NO_RANK;
         if (t->pairs[i].key != key) continue;
@@ -136,11 +163,26 @@ static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right
 typedef struct merge_scratch {
     void *block; /* reused by long pieces */
     size_t room;
+    uint64_t
+        *settled; /* cover_piece: direct mapped, what is known of pairs; NULL before its first */
+    int32_t last; /* rank of the last merge that merge_piece made; -1 = none */
 } merge_scratch;
 void merge_scratch_clear(merge_scratch *s);
+/* At least so many bytes of block; its contents are lost. */
+status merge_scratch_reserve(merge_scratch *s, size_t bytes) MUST_CHECK;
 /* `out` has room for n ids; *count of them are written. n >= 1. */
 status merge_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                    int32_t *out, size_t *count) MUST_CHECK;
+
+/* cover_piece.c: the same ids faster, if t->cover has nodes. */
+status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                   int32_t *out, size_t *count) MUST_CHECK;
+/* Joints and TOKEN_STABLE are filled in: adds the trie, or clears the cover where the merges do not
+ * allow it. */
+status token_cover_build(tokenizer *t) MUST_CHECK;
+void token_cover_clear(token_cover *c);
+/* token_trie.c: nodes, and `shorter` of the joints. */
+status token_trie_build(const tokenizer *t, token_cover *cover) MUST_CHECK;
 
 /* byte_map.c: GPT-2's spelling of bytes as printable characters. */
 uint32_t byte_map_character(uint8_t byte);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/pool.h"
+#include "base/rng.h"
 #include "tokens/tokens_internal.h"
 
 static bool round_trip(encoder *e, const tokenizer *t, const uint8_t *text, size_t n) {
@@ -84,8 +85,128 @@ TEST(encode_follows_the_definition_of_bpe) {
         REQUIRE_OK(merge_piece(t, text, n, &scratch, found, &count));
         REQUIRE(count == n_expected && memcmp(found, expected, count * sizeof *found) == 0,
                 "piece %d of %zu bytes: %zu ids, expected %zu", (int)i, n, count, n_expected);
+        REQUIRE_OK(cover_piece(t, text, n, &scratch, found, &count));
+        REQUIRE(count == n_expected && memcmp(found, expected, count * sizeof *found) == 0,
+                "piece %d of %zu bytes covered: %zu ids, expected %zu", (int)i, n, count,
+                n_expected);
     }
     merge_scratch_clear(&scratch);
+    tokenizer_free(t);
+}
+
+/* -- covering against merging, for vocabularies that no training would make -- */
+
+typedef struct odd_vocabulary {
+    uint8_t bytes[300][16];
+    size_t length[300];
+    merge merges[60];
+    int32_t n, n_merges;
+} odd_vocabulary;
+
+/* Random merges of what is there, over three letters; several may make the same token. */
+static void draw_vocabulary(odd_vocabulary *v, rng key) {
+    v->n = v->n_merges = 0;
+    for (; v->n < 256; v->n++) {
+        v->bytes[v->n][0] = (uint8_t)v->n;
+        v->length[v->n] = 1;
+    }
+    for (uint64_t i = 0; i < 40; i++) {
+        uint32_t known = 3 + (uint32_t)(v->n - 256), sides[2];
+        uint8_t joined[16];
+        size_t n = 0;
+        for (uint32_t k = 0; k < 2; k++) {
+            uint32_t pick = (uint32_t)rng_below(key, 2 * i + k, known);
+            sides[k] = pick < 3 ? 'a' + pick : 256 + pick - 3;
+            if (n + v->length[sides[k]] > sizeof joined) return;
+            memcpy(joined + n, v->bytes[sides[k]], v->length[sides[k]]);
+            n += v->length[sides[k]];
+        }
+        bool twice = false;
+        for (int32_t m = 0; m < v->n_merges; m++)
+            twice |=
+                v->merges[m].left == (int32_t)sides[0] && v->merges[m].right == (int32_t)sides[1];
+        if (twice) continue;
+        int32_t id = 0;
+        while (id < v->n && (v->length[id] != n || memcmp(v->bytes[id], joined, n) != 0))
+            id++;
+        memcpy(v->bytes[id], joined, n);
+        v->length[id] = n;
+        if (id == v->n) v->n++;
+        v->merges[v->n_merges++] = (merge){(int32_t)sides[0], (int32_t)sides[1], id};
+    }
+}
+
+static status make_vocabulary(tokenizer **out, const odd_vocabulary *v) {
+    size_t total = 0;
+    for (int32_t id = 0; id < v->n; id++)
+        total += v->length[id];
+    TRY(tokenizer_allocate(out, v->n, total, v->n_merges, 0));
+    tokenizer *t = *out;
+    for (int32_t id = 0; id < v->n; id++) {
+        memcpy(t->blob + t->offset[id], v->bytes[id], v->length[id]);
+        t->offset[id + 1] = t->offset[id] + (uint32_t)v->length[id];
+        t->flags[id] = TOKEN_MODEL;
+    }
+    if (v->n_merges > 0) memcpy(t->merges, v->merges, (size_t)v->n_merges * sizeof *t->merges);
+    TRY(tokenizer_index_tokens(t, "odd vocabulary"));
+    return tokenizer_index(t, "odd vocabulary");
+}
+
+static void compare_ways(const tokenizer *t, rng key, int vocabulary) {
+    uint8_t piece[1500];
+    int32_t merged[1500], covered[1500];
+    merge_scratch scratch = {0};
+    for (uint64_t i = 0; i < 40; i++) {
+        size_t n = i == 39 ? sizeof piece : 1 + rng_below(key, 1000 + i, 70), n_merged, n_covered;
+        uint32_t letters = 1 + (uint32_t)rng_below(key, 2000 + i, 4); /* the fourth has no merge */
+        for (size_t k = 0; k < n; k++)
+            piece[k] = (uint8_t)('a' + rng_below(key, 10000 * i + k, letters));
+        REQUIRE_OK(merge_piece(t, piece, n, &scratch, merged, &n_merged));
+        REQUIRE_OK(cover_piece(t, piece, n, &scratch, covered, &n_covered));
+        REQUIRE(n_merged == n_covered && memcmp(merged, covered, n_merged * sizeof *merged) == 0,
+                "vocabulary %d, %zu bytes: %zu ids, merging gives %zu", vocabulary, n, n_covered,
+                n_merged);
+    }
+    merge_scratch_clear(&scratch);
+}
+
+TEST(encode_covering_is_merging) {
+    int coverable = 0, shared = 0;
+    for (int i = 0; i < 600; i++) {
+        static odd_vocabulary v;
+        rng key = rng_at(77, RNG_TEST, (uint64_t)i);
+        tokenizer *t;
+        draw_vocabulary(&v, key);
+        REQUIRE_OK(make_vocabulary(&t, &v));
+        if (t->cover.nodes != NULL) {
+            coverable++;
+            shared += v.n_merges > v.n - 256;
+            compare_ways(t, key, i);
+        }
+        tokenizer_free(t);
+    }
+    CHECK(coverable > 50 && coverable < 600 && shared > 5,
+          "%d of 600 can be covered, %d of them make a token in two ways", coverable, shared);
+    printf("  %d of 600 can be covered, %d of them make a token in two ways\n", coverable, shared);
+}
+
+/* A side that a later merge makes: merging is not in the order of ranks, so there is no cover. */
+TEST(encode_without_cover_where_births_do_not_ascend) {
+    static odd_vocabulary v;
+    draw_vocabulary(&v, rng_at(1, RNG_TEST, 1));
+    v.n = 258;
+    memcpy(v.bytes[256], "ab", 2), v.length[256] = 2;
+    memcpy(v.bytes[257], "abc", 3), v.length[257] = 3;
+    v.merges[0] = (merge){256, 'c', 257};
+    v.merges[1] = (merge){'a', 'b', 256};
+    v.n_merges = 2;
+    tokenizer *t;
+    token_list ids = {0};
+    REQUIRE_OK(make_vocabulary(&t, &v));
+    CHECK(t->cover.nodes == NULL, "it has a cover");
+    REQUIRE_OK(tokenizer_encode(t, "abcab", 5, SPECIAL_AS_TEXT, &ids));
+    CHECK(ids.n == 2 && ids.ids[0] == 257 && ids.ids[1] == 256, "%zu ids", ids.n);
+    token_list_clear(&ids);
     tokenizer_free(t);
 }
 
