@@ -19,7 +19,7 @@ typedef struct section {
 } section;
 
 static const section sections[] = {
-    {"peak", "Arithmetic in registers",
+    {"floor", "Arithmetic in registers",
      "What each tier can do when no memory is touched: the floor of every product below."},
     {"witness", "Witness",
      "Another library's product in the same run. The peak is refused if it lies far below this."},

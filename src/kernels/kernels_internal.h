@@ -57,6 +57,14 @@ typedef struct product_kernels {
     void (*leave)(void);
 } product_kernels;
 
+/* Products of doubles, which only serve gradient checks: the loops of products.inc, compiled for
+ * the tier that uses this. */
+#define PLAIN_F64                                                                                  \
+    {                                                                                              \
+        .rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .chunk_flops = 1 << 18, .a_size = 8,   \
+        .b_size = 128, .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64               \
+    }
+
 typedef struct row_kernels {
     void (*add)(int64_t n, const void *a, const void *b, void *y);
     void (*axpy)(int64_t n, double a, const void *x, void *y);

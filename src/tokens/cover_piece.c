@@ -19,8 +19,9 @@
  * next; a pair (x, y) stands side by side from the later birth to the earlier death, and its merge
  * would be made if its rank comes first: before the death of x (which is further left: a tie goes
  * to it), not after the death of y. Then the younger of the two is taken apart, until both are
- * bytes. The answers are remembered, since text repeats itself. This needs births to ascend: no merge may have a side that an equal or later merge makes.
- * token_cover_build checks that; vocabularies that fail it are merged the slow way.
+ * bytes. The answers are remembered, since text repeats itself. This needs births to ascend: no
+ * merge may have a side that an equal or later merge makes. token_cover_build checks that;
+ * vocabularies that fail it are merged the slow way.
  */
 #include "base/checked.h"
 #include "tokens/tokens_internal.h"

@@ -86,13 +86,14 @@ static inline cache_entry *cache_slot(const encoder *e, uint64_t low, uint64_t h
     return &e->cache[h * 0xBF58476D1CE4E5B9u >> (64 - CACHE_BITS)];
 }
 
-/* Ids of a piece that is not in the cache; `ids` has room for n. */
+/* Ids of a piece of several tokens; `ids` has room for n. */
 static status merge_or_cover(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
                              size_t *count) {
     return e->t->cover.nodes != NULL ? cover_piece(e->t, piece, n, &e->scratch, ids, count)
                                      : merge_piece(e->t, piece, n, &e->scratch, ids, count);
 }
 
+/* Ids of a piece that is not in the cache; `ids` has room for n. */
 static status merge_or_find(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
                             size_t *count) {
     int32_t id = tokenizer_find(e->t, piece, n);
