@@ -6,6 +6,7 @@
  */
 #include "app/app.h"
 #include "app/bench_page.h"
+#include "app/bench_tokenizer.h"
 #include "app/step_model.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -21,7 +22,7 @@
 #include <unistd.h>
 
 typedef struct bench_settings {
-    const char *size, *page;
+    const char *size, *page, *input, *tokenizer;
     int64_t seq_len, batch_tokens;
     double seconds;
     int precision;
@@ -41,6 +42,11 @@ static const option rows[] = {
      "Time for measuring whole steps, for each precision.", 0.1, 3600},
     {"bench", "precision", OPTION_CHOICE, offsetof(bench_settings, precision), "both",
      "Products in f32, bf16 or both.", .choices = precisions},
+    {"bench", "input", OPTION_STRING, offsetof(bench_settings, input), "",
+     "Files for `bench tokenizer`, with commas between them; without it, text made by the "
+     "program."},
+    {"bench", "tokenizer", OPTION_STRING, offsetof(bench_settings, tokenizer), "",
+     "Tokenizer to encode with; without it, the one that the benchmark trains."},
 };
 static const option_table bench_options = {rows, sizeof rows / sizeof rows[0],
                                            sizeof(bench_settings), NULL};
@@ -188,10 +194,11 @@ static status write_page(command_context *c, const bench_table *t) {
     return result_set(c, "page", json_string(o->page));
 }
 
-static status run_what(command_context *c, bool floors, bool products, bool elements, bool train) {
+static status run_what(command_context *c, bool floors, bool products, bool elements, bool train,
+                       bool tokens) {
     if (c->dry_run) {
         say(c, "would measure for about %d s\n",
-            12 * floors + 20 * products + 10 * elements + 40 * train);
+            12 * floors + 20 * products + 10 * elements + 40 * train + 10 * tokens);
         return STATUS_OK;
     }
     bench_table t = {0};
@@ -199,7 +206,9 @@ static status run_what(command_context *c, bool floors, bool products, bool elem
     if (floors) s = bench_floors(&t);
     if (s == STATUS_OK && products) s = bench_gemm(&t);
     if (s == STATUS_OK && elements) s = bench_elementwise(&t);
-    if (s == STATUS_OK && train) s = bench_train(c->settings[0], &t);
+    const bench_settings *o = c->settings[0];
+    if (s == STATUS_OK && tokens) s = bench_tokenizer(o->tokenizer, o->input, &t);
+    if (s == STATUS_OK && train) s = bench_train(o, &t);
     if (s == STATUS_OK) s = print_rows(c, &t);
     if (s == STATUS_OK && c->settings[0] != NULL) s = write_page(c, &t);
     bench_table_clear(&t);
@@ -207,19 +216,22 @@ static status run_what(command_context *c, bool floors, bool products, bool elem
 }
 
 static status run_floors(command_context *c) {
-    return run_what(c, true, false, false, false);
+    return run_what(c, true, false, false, false, false);
 }
 static status run_gemm(command_context *c) {
-    return run_what(c, false, true, false, false);
+    return run_what(c, false, true, false, false, false);
 }
 static status run_elements(command_context *c) {
-    return run_what(c, false, false, true, false);
+    return run_what(c, false, false, true, false, false);
 }
 static status run_train(command_context *c) {
-    return run_what(c, false, false, false, true);
+    return run_what(c, false, false, false, true, false);
+}
+static status run_tokenizer(command_context *c) {
+    return run_what(c, false, false, false, false, true);
 }
 static status run_all(command_context *c) {
-    return run_what(c, true, true, true, true);
+    return run_what(c, true, true, true, true, true);
 }
 
 static const command floors_command = {.name = "floors",
@@ -247,6 +259,14 @@ static const command train_bench_command = {
     .options = tables,
     .run = run_train,
     .threads = true};
+static const command tokenizer_bench_command = {
+    .name = "tokenizer",
+    .summary = "encoding, hostile text, and training a vocabulary",
+    .examples = "fathom bench tokenizer\n"
+                "fathom bench tokenizer --input prose.txt,code.c --tokenizer runs/first",
+    .options = tables,
+    .run = run_tokenizer,
+    .threads = true};
 static const command all_command = {.name = "all",
                                     .summary = "everything above",
                                     .examples = "fathom bench all --json\n"
@@ -255,8 +275,13 @@ static const command all_command = {.name = "all",
                                     .options = tables,
                                     .run = run_all,
                                     .threads = true};
-static const command *const children[] = {&floors_command,      &gemm_command, &elements_command,
-                                          &train_bench_command, &all_command,  NULL};
+static const command *const children[] = {&floors_command,
+                                          &gemm_command,
+                                          &elements_command,
+                                          &train_bench_command,
+                                          &tokenizer_bench_command,
+                                          &all_command,
+                                          NULL};
 
 const command bench_command = {
     .name = "bench",

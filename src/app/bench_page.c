@@ -31,6 +31,10 @@ static const section sections[] = {
      "floor is the peak; for experts it is one dense product of equal work."},
     {"row", "Element-wise", "One thread, data in the second-level cache."},
     {"attention", "Attention", "Causal, in key blocks, without a matrix of scores."},
+    {"tokenizer", "Tokenizer",
+     "Encoding in one thread, with empty and with warm caches; a megabyte of one unit over and "
+     "over; "
+     "and learning a vocabulary from all the text."},
     {"train", "Training",
      "Whole steps. `train/model` compares with the sum of the step's kernels each timed alone at "
      "its own shape; `train/peak` with the peak of the arithmetic (this is the model FLOP "

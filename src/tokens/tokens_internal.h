@@ -159,7 +159,7 @@ static inline uint32_t pair_rank(const tokenizer *t, int32_t left, int32_t right
     }
 }
 
-/* merge_piece.c: ids of one piece by its merges. */
+/* merge_piece.c: ids of one piece by its merges. The scratch belongs to one tokenizer. */
 typedef struct merge_scratch {
     void *block; /* reused by long pieces */
     size_t room;
@@ -174,9 +174,12 @@ status merge_scratch_reserve(merge_scratch *s, size_t bytes) MUST_CHECK;
 status merge_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                    int32_t *out, size_t *count) MUST_CHECK;
 
-/* cover_piece.c: the same ids faster, if t->cover has nodes. */
+/* cover_stretch.c: the same ids faster, if t->cover has nodes. */
 status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                    int32_t *out, size_t *count) MUST_CHECK;
+/* cover_piece.c: without looking for repetition. */
+status cover_search(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                    int32_t *out, size_t *count) MUST_CHECK;
 /* Joints and TOKEN_STABLE are filled in: adds the trie, or clears the cover where the merges do not
  * allow it. */
 status token_cover_build(tokenizer *t) MUST_CHECK;

@@ -190,6 +190,84 @@ TEST(encode_covering_is_merging) {
     printf("  %d of 600 can be covered, %d of them make a token in two ways\n", coverable, shared);
 }
 
+/* -- repetition -- */
+
+/* Letters, some of them repeated with a period, into `piece`; the length. Stretches are long enough
+ * to be pumped, or just not. */
+static size_t repetitive_piece(rng key, uint32_t letters, uint8_t *piece, size_t room) {
+    size_t n = 0;
+    for (uint64_t part = 0; part < 5; part++) {
+        size_t odd = rng_below(key, 10 * part, 40), period = 1 + rng_below(key, 10 * part + 1, 70);
+        size_t most[] = {300, 4200, 9000}, long_run = most[rng_below(key, 10 * part + 2, 3)];
+        size_t run = rng_below(key, 10 * part + 3, (uint32_t)long_run);
+        if (n + odd + period + run > room) break;
+        for (size_t i = 0; i < odd + period; i++)
+            piece[n++] = (uint8_t)('a' + rng_below(key, 1000 * (part + 1) + i, letters));
+        for (size_t i = 0; i < run; i++, n++)
+            piece[n] = piece[n - period];
+    }
+    return n;
+}
+
+TEST(encode_repetition_is_merging) {
+    static uint8_t piece[40000];
+    static int32_t merged[40000], covered[40000];
+    int pieces = 0, vocabularies = test_long() ? 400 : 60;
+    for (int i = 0; i < vocabularies; i++) {
+        static odd_vocabulary v;
+        rng key = rng_at(78, RNG_TEST, (uint64_t)i);
+        tokenizer *t;
+        merge_scratch scratch = {0}; /* it remembers pairs of one vocabulary */
+        draw_vocabulary(&v, key);
+        REQUIRE_OK(make_vocabulary(&t, &v));
+        for (uint64_t k = 0; k < 6 && t->cover.nodes != NULL; k++) {
+            size_t n = repetitive_piece(rng_at(79, RNG_TEST, 100 * (uint64_t)i + k),
+                                        1 + (uint32_t)(k % 3), piece, sizeof piece);
+            size_t n_merged, n_covered;
+            if (n == 0) continue;
+            REQUIRE_OK(merge_piece(t, piece, n, &scratch, merged, &n_merged));
+            REQUIRE_OK(cover_piece(t, piece, n, &scratch, covered, &n_covered));
+            REQUIRE(n_merged == n_covered && memcmp(merged, covered, n_merged * 4) == 0,
+                    "vocabulary %d, piece %d of %zu bytes: %zu ids, merging gives %zu", i, (int)k,
+                    n, n_covered, n_merged);
+            pieces++;
+        }
+        merge_scratch_clear(&scratch);
+        tokenizer_free(t);
+    }
+    CHECK(pieces > vocabularies, "only %d pieces", pieces);
+}
+
+/* The search notes one bit for each byte it is given; if it is given little, the room stays small. */
+TEST(encode_long_repetition_is_hardly_searched) {
+    static const char *const units[] = {
+        "-", "=", " ", "\n", "7", "ab", "th", "-=-=--", "\xF0\x9F\x98\x80"};
+    size_t most = (size_t)1 << 18, count;
+    uint8_t *piece = mem_alloc(most);
+    int32_t *ids = mem_alloc(most * sizeof *ids);
+    tokenizer *t;
+    REQUIRE_OK(train_small(&t, 1200, PRETOKENIZER_DEEPSEEK_V3));
+    REQUIRE(t->cover.nodes != NULL, "it has no cover");
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+        merge_scratch scratch = {0};
+        size_t unit = strlen(units[u]);
+        for (size_t i = 0; i < most; i++)
+            piece[i] = (uint8_t)units[u][i % unit];
+        REQUIRE_OK(cover_piece(t, piece, most - u, &scratch, ids, &count));
+        CHECK(scratch.room < most / 64, "\"%s\" is searched as it is", units[u]);
+        size_t bytes = 0, n;
+        for (size_t i = 0; i < count; bytes += n, i++) {
+            const uint8_t *token = tokenizer_token(t, ids[i], &n);
+            REQUIRE(bytes + n <= most && memcmp(token, piece + bytes, n) == 0, "token %zu", i);
+        }
+        CHECK(bytes == most - u, "%zu bytes", bytes);
+        merge_scratch_clear(&scratch);
+    }
+    mem_free(piece);
+    mem_free(ids);
+    tokenizer_free(t);
+}
+
 /* A side that a later merge makes: merging is not in the order of ranks, so there is no cover. */
 TEST(encode_without_cover_where_births_do_not_ascend) {
     static odd_vocabulary v;
