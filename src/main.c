@@ -25,6 +25,7 @@ static const command_program program = {
                 "fathom data import mytexts/ -o data/mine\n"
                 "fathom chat runs/first",
     .commands = commands,
+    .words = program_words,
     .cpu_text = kernels_cpu_text,
     .init = kernels_init,
 };

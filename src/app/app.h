@@ -13,4 +13,6 @@ extern const command start_command;  /* corpus, tokenizer, training, evaluation 
 extern const command bench_command;  /* floors, gemm, rows, train, all */
 extern const command doctor_command; /* what this machine has, and whether it is enough */
 
+extern const command_words program_words[]; /* sizes and metrics, for Tab */
+
 #endif

@@ -31,9 +31,10 @@ typedef struct bench_settings {
 static const char *const precisions[] = {"both", "f32", "bf16", NULL};
 static const option rows[] = {
     {"bench", "size", OPTION_STRING, offsetof(bench_settings, size), "f-15m",
-     "Models of `bench train`, with commas between them (fathom config presets)."},
+     "Models of `bench train`, with commas between them (fathom config presets).",
+     .value = "SIZE,..."},
     {"bench", "page", OPTION_STRING, offsetof(bench_settings, page), "",
-     "Also write the rows as a page of Markdown to this file."},
+     "Also write the rows as a page of Markdown to this file.", .value = "FILE"},
     {"bench", "seq-len", OPTION_COUNT, offsetof(bench_settings, seq_len), "512", "Tokens in a row.",
      8, 1e6},
     {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16384",

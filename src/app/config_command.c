@@ -284,7 +284,7 @@ typedef struct init_settings {
 
 static const option init_rows[] = {
     {"", "from", OPTION_STRING, offsetof(init_settings, from), NULL,
-     "Begin with the values of this preset.", .flags = OPTION_FLAG_ONLY},
+     "Begin with the values of this preset.", .flags = OPTION_FLAG_ONLY, .value = "PRESET"},
 };
 static const option_table init_options = {init_rows, 1, sizeof(init_settings), NULL};
 static const option_table *const init_tables[] = {&init_options, NULL};

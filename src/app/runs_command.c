@@ -573,7 +573,7 @@ static status runs_rm(command_context *c) {
 static const char *const x_names[] = {"auto", "steps", "tokens", "time", NULL}; /* plot_x */
 static const option plot_rows[] = {
     {"runs", "metric", OPTION_STRING, AT(metric), "loss", "What to draw.",
-     .flags = OPTION_FLAG_ONLY},
+     .flags = OPTION_FLAG_ONLY, .value = "METRIC"},
     {"runs", "x", OPTION_CHOICE, AT(x), "auto",
      "What goes to the right: auto, steps, tokens or time (auto = steps, or tokens where the runs "
      "have batches of different sizes).",
@@ -589,7 +589,8 @@ static const option plot_rows[] = {
      .flags = OPTION_FLAG_ONLY},
 };
 static const option export_rows[] = {
-    {"runs", "to", OPTION_STRING, AT(to), "csv", "csv or json.", .flags = OPTION_FLAG_ONLY},
+    {"runs", "to", OPTION_STRING, AT(to), "csv", "csv or json.", .flags = OPTION_FLAG_ONLY,
+     .value = "csv|json"},
 };
 static const option rm_rows[] = {
     {"runs", "keep-best", OPTION_BOOL, AT(keep_best), "no",

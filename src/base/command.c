@@ -86,8 +86,8 @@ static status activate(call *k) {
 
 static status take_word(call *k, const char *word) {
     if (k->command == NULL) {
-        k->command = strcmp(word, "help") == 0 ? &help_command_row
-                                               : command_find(k->program->commands, word);
+        k->command = command_find(k->program->commands, word);
+        if (k->command == NULL) k->command = command_find(built_in_commands, word);
         if (k->command == NULL)
             return command_unknown(k->program->commands, word,
                                    text("%s --help lists the commands", k->program->name));
@@ -323,7 +323,7 @@ static status gather_settings(call *k, command_context *c) {
 static status run_command(call *k, command_context *c) {
     TRY(option_set_check(k->options)); /* a wrong flag is reported before a wrong argument */
     TRY(check_arguments(k));
-    TRY(read_sources(k));
+    TRY(k->command->no_settings ? option_set_resolve(k->options) : read_sources(k));
     const global_settings *globals = option_set_settings(k->options, &global_options);
     apply_globals(globals, c);
     TRY(gather_settings(k, c));

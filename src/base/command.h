@@ -42,9 +42,10 @@ typedef struct command_context command_context;
 typedef status command_fn(command_context *c);
 
 struct command {
-    const char *name;     /* "train" */
-    const char *summary;  /* one line without a full stop, for `fathom --help` */
-    const char *usage;    /* arguments, e.g. "MODEL [FILE...]"; NULL = none */
+    const char *name;    /* "train" */
+    const char *summary; /* one line without a full stop, for `fathom --help` */
+    const char
+        *usage; /* arguments, e.g. "MODEL [FILE...]"; words as in option.value; NULL = none */
     const char *examples; /* one command a line */
     const char *notes;    /* text after the options: files in and out, limits; NULL = none */
     int min_arguments, max_arguments;   /* -1 = any number */
@@ -53,12 +54,20 @@ struct command {
     command_fn *run;                    /* NULL = only subcommands */
     bool threads;                       /* start the pool before run, stop it after */
     bool hidden;                        /* works, but `fathom --help` does not show it */
+    bool no_settings;                   /* settings files and environment are not read */
 };
+
+/* Names of a kind that only the program knows ("SIZE"): the i-th one, false behind the last. */
+typedef struct command_words {
+    const char *kind;
+    bool (*at)(int i, const char **word, const char **about);
+} command_words;
 
 typedef struct command_program {
     const char *name, *version, *about;
     const char *examples;           /* what `fathom --help` opens with, one command a line */
     const command *const *commands; /* NULL-terminated */
+    const command_words *words;     /* for Tab, ended by a NULL kind; NULL = none */
     const char *(*cpu_text)(void);  /* for --version; may be NULL */
     /* Called before a command with .threads, and before cpu_text. cpu = --cpu or FATHOM_CPU; NULL
      * = the best. */

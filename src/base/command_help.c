@@ -29,18 +29,22 @@ static const option global_rows[] = {
     {"", "verbose", GLOBAL(OPTION_BOOL, verbose), "false", "Say more on standard error.",
      .letter = 'v', .flags = OPTION_FLAG_ONLY},
     {"", "output", GLOBAL(OPTION_STRING, output), NULL,
-     "Where the result goes; - is standard output.", .letter = 'o', .flags = OPTION_FLAG_ONLY},
+     "Where the result goes; - is standard output.", .letter = 'o', .flags = OPTION_FLAG_ONLY,
+     .value = "FILE|FOLDER|-"},
     {"", "folder", GLOBAL(OPTION_STRING, folder), NULL, "Change into this folder first.",
-     .letter = 'C', .flags = OPTION_FLAG_ONLY},
+     .letter = 'C', .flags = OPTION_FLAG_ONLY, .value = "FOLDER"},
     {"", "config", GLOBAL(OPTION_STRING, config), NULL,
-     "Read this file of settings instead of ./fathom.ini.", .flags = OPTION_FLAG_ONLY},
+     "Read this file of settings instead of ./fathom.ini.", .flags = OPTION_FLAG_ONLY,
+     .value = "FILE"},
     {"", "set", GLOBAL(OPTION_STRING, set), NULL,
-     "Set section.key=value; may be given several times.", .flags = OPTION_FLAG_ONLY},
+     "Set section.key=value; may be given several times.", .flags = OPTION_FLAG_ONLY,
+     .value = "KEY=VALUE"},
     {"", "seed", GLOBAL(OPTION_SEED, seed), "0", "Seed of everything random."},
     {"", "threads", GLOBAL(OPTION_INT, threads), "0",
      "Threads to compute with; 0 = every CPU this process may use.", 0, 1024},
     {"", "cpu", GLOBAL(OPTION_STRING, cpu), NULL,
-     "Force a lower CPU path: portable, avx2, avx512, amx; on arm64 neon, neon-bf16."},
+     "Force a lower CPU path: portable, avx2, avx512, amx; on arm64 neon, neon-bf16.",
+     .value = "portable|avx2|avx512|amx|neon|neon-bf16"},
     {"", "color", GLOBAL(OPTION_CHOICE, color), "auto", "Colour and cursor movement.",
      .choices = color_choices},
     {"", "progress", GLOBAL(OPTION_CHOICE, progress), "auto",
@@ -70,7 +74,7 @@ void help_program(FILE *out, const command_program *program) {
     fprintf(out, "\n%s %s: %s\n\nusage: %s COMMAND [options] [arguments]\n\ncommands\n",
             program->name, program->version, program->about, program->name);
     print_commands(out, program->commands);
-    fprintf(out, "  %-12s%s\n", help_command_row.name, help_command_row.summary);
+    print_commands(out, built_in_commands);
     fprintf(out, "\noptions of every command\n");
     options_help(out, &global_options);
     fprintf(out, "\n\"%s COMMAND --help\" explains a command, \"%s help F0012\" an error.\n",
@@ -99,8 +103,9 @@ void help_command(FILE *out, const command_program *program, const command *c, c
 
 /* -- fathom help -- */
 
-static const char *exit_meaning(int code) {
+const char *exit_meaning(int code) {
     switch (code) {
+    case 0: return "done";
     case 1: return "it ran, and the answer is no";
     case 64: return "the command line is wrong";
     case 65: return "the data is wrong";
@@ -153,8 +158,7 @@ static status help_run(command_context *c) {
     const char *name = "";
     for (int i = 0; i < c->n_arguments; i++) {
         const command *next = list != NULL ? command_find(list, c->arguments[i]) : NULL;
-        if (next == NULL && i == 0 && strcmp(c->arguments[0], "help") == 0)
-            next = &help_command_row;
+        if (next == NULL && i == 0) next = command_find(built_in_commands, c->arguments[0]);
         if (next == NULL)
             return command_unknown(list, c->arguments[i], "fathom --help lists the commands");
         found = next;
@@ -166,7 +170,7 @@ static status help_run(command_context *c) {
     return result_set(c, "examples", json_string(found->examples));
 }
 
-const command help_command_row = {
+static const command explain_command = {
     .name = "help",
     .summary = "explain a command or an error number",
     .usage = "[COMMAND... | F0123]",
@@ -174,3 +178,6 @@ const command help_command_row = {
     .max_arguments = 3,
     .run = help_run,
 };
+
+const command *const built_in_commands[] = {&explain_command, &man_command, &completion_command,
+                                            &complete_command, NULL};

@@ -1,4 +1,4 @@
-/* command_internal.h - shared by command.c and command_help.c. */
+/* command_internal.h - shared by command.c, command_help.c, manual.c and completion.c. */
 #ifndef FATHOM_BASE_COMMAND_INTERNAL_H
 #define FATHOM_BASE_COMMAND_INTERNAL_H
 
@@ -16,8 +16,11 @@ extern const option_table global_options;
 /* `fathom --help`, and `fathom NAME --help`. */
 void help_program(FILE *out, const command_program *program);
 void help_command(FILE *out, const command_program *program, const command *c, const char *name);
-/* The built-in command `help [COMMAND...|F0123]`. */
-extern const command help_command_row;
+/* In words, without a full stop. */
+const char *exit_meaning(int code);
+/* The commands every program has: help, man, completion, complete. NULL-terminated. */
+extern const command *const built_in_commands[];
+extern const command man_command, completion_command, complete_command;
 
 /* The command of this name among `list` (NULL-terminated); NULL if there is none. */
 const command *command_find(const command *const *list, const char *name);

@@ -204,6 +204,8 @@ const char *option_path(const option *row) {
     return row->section[0] != '\0' ? text("%s.%s", row->section, row->name) : row->name;
 }
 
+#define NO_END 1e12 /* a range that ends here or above says: no limit */
+
 static const char *real_text(double x) {
     for (int digits = 6; digits <= 17; digits++) {
         const char *written = text("%.*g", digits, x);
@@ -216,12 +218,16 @@ static bool has_range(const option *row) {
     return row->min != 0 || row->max != 0;
 }
 
-static const char *range_text(const option *row) {
+/* As somebody would type it: 10000000, not 1e+07. */
+static const char *end_text(double x) {
+    return x == floor(x) && fabs(x) < 1e15 ? text("%.0f", x) : real_text(x);
+}
+
+const char *value_range(const option *row) {
+    const char *unit = row->type == OPTION_DURATION ? " seconds" : "";
     if (!has_range(row)) return "";
-    if (row->type == OPTION_SIZE || row->type == OPTION_INT || row->type == OPTION_INT64 ||
-        row->type == OPTION_COUNT)
-        return text(" from %" PRId64 " to %" PRId64, (int64_t)row->min, (int64_t)row->max);
-    return text(" from %s to %s", real_text(row->min), real_text(row->max));
+    if (row->max >= NO_END) return text(" of at least %s%s", end_text(row->min), unit);
+    return text(" from %s to %s%s", end_text(row->min), end_text(row->max), unit);
 }
 
 static int count_choices(const option *row) {
@@ -249,14 +255,13 @@ static const char *expectation(const option *row, const char *value) {
     switch (row->type) {
     case OPTION_BOOL: return "must be true or false";
     case OPTION_INT:
-    case OPTION_INT64: return text("must be a whole number%s", range_text(row));
+    case OPTION_INT64: return text("must be a whole number%s", value_range(row));
     case OPTION_SEED: return "must be a whole number from 0 to 18446744073709551615";
-    case OPTION_COUNT: return text("must be a count such as 500, 10k or 1.6M%s", range_text(row));
-    case OPTION_SIZE: return text("must be a size such as 64M or 1.5G%s", range_text(row));
-    case OPTION_REAL: return text("must be a number%s", range_text(row));
+    case OPTION_COUNT: return text("must be a count such as 500, 10k or 1.6M%s", value_range(row));
+    case OPTION_SIZE: return text("must be a size such as 64M or 1.5G%s", value_range(row));
+    case OPTION_REAL: return text("must be a number%s", value_range(row));
     case OPTION_DURATION:
-        return text("must be a duration such as 90s, 10min or 1h30min%s%s", range_text(row),
-                    has_range(row) ? " seconds" : "");
+        return text("must be a duration such as 90s, 10min or 1h30min%s", value_range(row));
     case OPTION_EVERY:
         return "must be a number of steps such as 100, a duration such as 2min, or 0 for never";
     case OPTION_STRING: return "must be UTF-8 text";

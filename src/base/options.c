@@ -155,7 +155,9 @@ static const char *placeholder(const option *row, char *out, size_t room) {
     case OPTION_REAL: return " X";
     case OPTION_DURATION: return " TIME";
     case OPTION_EVERY: return " N|TIME";
-    case OPTION_STRING: return " TEXT";
+    case OPTION_STRING:
+        snprintf(out, room, " %s", row->value != NULL ? row->value : "TEXT");
+        return out;
     case OPTION_CHOICE: break;
     }
     size_t used = 0;

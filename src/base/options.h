@@ -25,6 +25,11 @@
  * a count of steps or a duration. In INI a text that starts with a quote, or holds " ;" or control
  * characters, is written in double quotes with the escapes \" \\ \n \t \xHH.
  *
+ * A text row may say what its text is (.value): capital words are kinds of things, RUN, MODEL,
+ * DATASET, TOKENIZER, FILE, FOLDER, PRESET, SECTION, KEY or a kind of the program (command.h, words);
+ * small words stand for themselves: "mini|local". "SIZE,..." is a list with commas. --help and the
+ * manual show it, and Tab completes it.
+ *
  * Mind: strings stored in settings belong to the option_set (or are the literal of the row) and
  * live as long as it does. Names are unique within a section, and within one command.
  */
@@ -72,6 +77,7 @@ typedef struct option {
     const char *const *choices; /* NULL-terminated */
     char letter;                /* "-p" beside "--prompt"; 0 = none */
     unsigned flags;
+    const char *value; /* of a text: what it is, see above; NULL = any */
 } option;
 
 typedef struct option_preset {

@@ -26,9 +26,10 @@ typedef struct get_settings {
 
 static const option get_rows[] = {
     {"data", "corpus", OPTION_STRING, offsetof(get_settings, corpus), "mini",
-     "Corpus to build: mini (from four Debian packages) or local (texts on this machine)."},
+     "Corpus to build: mini (from four Debian packages) or local (texts on this machine).",
+     .value = "mini|local"},
     {"data", "input", OPTION_STRING, offsetof(get_settings, input), "",
-     "For local: folder of texts; empty = installed man pages."},
+     "For local: folder of texts; empty = installed man pages.", .value = "FOLDER"},
     {"data", "offline", OPTION_BOOL, offsetof(get_settings, offline), "false",
      "Use packages in the cache only, never the network."},
     {"data", "again", OPTION_BOOL, offsetof(get_settings, again), "false",
@@ -254,7 +255,8 @@ typedef struct tokenize_settings {
 static const char *const split_rules[] = {"auto", "documents", "tail", NULL};
 static const option tokenize_rows[] = {
     {"data", "tokenizer", OPTION_STRING, offsetof(tokenize_settings, tokenizer), "",
-     "Tokenizer to use (file or folder); empty = train one on the training split."},
+     "Tokenizer to use (file or folder); empty = train one on the training split.",
+     .value = "TOKENIZER"},
     {"data", "vocab-size", OPTION_COUNT, offsetof(tokenize_settings, vocab_size), "0",
      "Size of the vocabulary to train; 256 = bytes, 0 = as before, 8192 the first time.", 0, 1e6},
     {"data", "split", OPTION_CHOICE, offsetof(tokenize_settings, split), "auto",

@@ -23,7 +23,7 @@ typedef struct eval_settings {
 
 static const option rows[] = {
     {"eval", "data", OPTION_STRING, offsetof(eval_settings, data), "",
-     "Dataset whose validation split is used; empty = the data of the run."},
+     "Dataset whose validation split is used; empty = the data of the run.", .value = "DATASET"},
     {"eval", "seq-len", OPTION_COUNT, offsetof(eval_settings, seq_len), "0",
      "Tokens in a row, so the most context a prediction has; 0 = the model's context, up to 512.",
      0, 1e6},

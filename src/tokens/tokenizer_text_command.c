@@ -21,7 +21,7 @@ typedef struct text_settings {
 
 static const option text_rows[] = {
     {"tokenizer", "tokenizer", OPTION_STRING, offsetof(text_settings, tokenizer), "",
-     "tokenizer.json, or the folder of a model or run."},
+     "tokenizer.json, or the folder of a model or run.", .value = "TOKENIZER"},
     {"tokenizer", "specials", OPTION_BOOL, offsetof(text_settings, specials), "false",
      "Read and show special tokens such as <think>; else they are ordinary text, or silent.",
      .flags = OPTION_FLAG_ONLY},

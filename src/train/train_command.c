@@ -208,7 +208,7 @@ static const option_table *const tables[] = {&train_options, NULL};
 const command train_command = {
     .name = "train",
     .summary = "train a model, or go on training one",
-    .usage = "[RUN or DATASET]",
+    .usage = "[RUN | DATASET]",
     .examples = "fathom train data/mini --preset first --run runs/first\n"
                 "fathom train runs/first\n"
                 "fathom train runs/first --minutes 60\n"
