@@ -28,7 +28,7 @@ typedef struct bench_settings {
     int precision;
 } bench_settings;
 
-static const char *const precisions[] = {"both", "f32", "bf16", NULL};
+static const char *const precisions[] = {"both", "f32", "bf16", "bf16-dot", NULL};
 static const option rows[] = {
     {"bench", "size", OPTION_STRING, offsetof(bench_settings, size), "f-15m",
      "Models of `bench train`, with commas between them (fathom config presets).",
@@ -42,7 +42,8 @@ static const option rows[] = {
     {"bench", "seconds", OPTION_DURATION, offsetof(bench_settings, seconds), "10s",
      "Time for measuring whole steps, for each precision.", 0.1, 3600},
     {"bench", "precision", OPTION_CHOICE, offsetof(bench_settings, precision), "both",
-     "Products in f32, bf16 or both.", .choices = precisions},
+     "Products in f32, bf16 or bf16-dot; both = f32 and the faster of the other two.",
+     .choices = precisions},
     {"bench", "input", OPTION_STRING, offsetof(bench_settings, input), "",
      "Files for `bench tokenizer`, with commas between them; without it, text made by the "
      "program."},
@@ -101,7 +102,7 @@ typedef struct bench_paths { /* outlive the ring of text() */
 } bench_paths;
 
 static status train_settings_of(train_settings *t, const bench_settings *o, const char *size,
-                                const bench_paths *paths, bool bf16) {
+                                const bench_paths *paths, gemm_type type) {
     const model_preset *preset = model_preset_find(size);
     if (preset == NULL)
         return FAIL(F_BAD_VALUE, text("unknown size \"%s\"", size), "--size",
@@ -114,36 +115,37 @@ static status train_settings_of(train_settings *t, const bench_settings *o, cons
     t->seq_len = o->seq_len;
     t->batch_tokens = o->batch_tokens;
     t->max_steps = 1000;
-    t->precision = bf16 ? PRECISION_BF16 : PRECISION_F32;
+    t->precision = type == GEMM_BF16       ? PRECISION_BF16
+                   : type == GEMM_BF16_DOT ? PRECISION_BF16_DOT
+                                           : PRECISION_F32;
     return STATUS_OK;
 }
 
 static status train_rows(const bench_settings *o, const char *size, const bench_paths *paths,
-                         bool bf16, bench_table *t) {
+                         gemm_type type, bench_table *t) {
     train_settings s;
     train_plan plan;
     step_model step;
     double rate, peak;
-    TRY(train_settings_of(&s, o, size, paths, bf16));
+    TRY(train_settings_of(&s, o, size, paths, type));
     TRY(plan_make(&s, 0, &plan));
     int64_t sequences = plan.batch_tokens / plan.seq_len;
     step_shape shape = {.seq_len = plan.seq_len,
                         .micro_rows = plan.micro_batch,
                         .micro_batches = sequences / plan.micro_batch,
                         .lanes = plan.lanes,
-                        .bf16 = bf16};
+                        .products = type};
     TRY(step_model_measure(&plan.model, &shape, &step));
     TRY(train_measure(&s, o->seconds, &rate));
-    gemm_type type = bf16 ? GEMM_BF16 : GEMM_F32;
     TRY(bench_peak(type, pool_threads(), &peak));
     double ceiling = (double)plan.batch_tokens / step.seconds;
     double gflops = rate * model_config_flops_per_token(&plan.model, plan.seq_len) / 1e9;
     log_info(
         "step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
-        size, bf16 ? "bf16" : "f32", step.products, step.attention, step.elementwise,
+        size, gemm_type_name(type), step.products, step.attention, step.elementwise,
         step.optimiser);
     bench_row row = {.tier = kernels_tier(), .threads = pool_threads()};
-    const char *kind = bf16 ? "bf16" : "f32";
+    const char *kind = gemm_type_name(type);
     snprintf(row.name, sizeof row.name, "train/model %s %s", size, kind);
     row.value = rate, row.unit = "tokens/s", row.floor = ceiling, row.ratio = rate / ceiling;
     TRY(bench_table_add(t, row));
@@ -161,8 +163,11 @@ static status train_size(const bench_settings *o, const char *size, bench_table 
     status s = path_join(p.bytes, p.folder, "bytes");
     if (s == STATUS_OK) s = path_join(p.run, p.folder, "run");
     if (s == STATUS_OK) s = random_file(p.bytes, (size_t)4 << 20);
-    if (s == STATUS_OK && o->precision != 2) s = train_rows(o, size, &p, false, t);
-    if (s == STATUS_OK && o->precision != 1) s = train_rows(o, size, &p, true, t);
+    static const gemm_type types[] = {GEMM_F32, GEMM_BF16, GEMM_BF16_DOT};
+    gemm_type faster = kernels_tier() == TIER_AMX ? GEMM_BF16 : GEMM_BF16_DOT;
+    for (int i = 0; s == STATUS_OK && i < 3; i++)
+        if (o->precision == 0 ? i == 0 || types[i] == faster : o->precision == i + 1)
+            s = train_rows(o, size, &p, types[i], t);
     error_report kept;
     error_save(&kept);
     if (folder_remove(p.folder) != STATUS_OK) log_warn("%s was left behind", p.folder);

@@ -134,6 +134,7 @@ static status attention_add(bench *b, double times) {
             k_block[2 * blocks + p] = b->b + row * kv * v;
         }
         a.calls[i] = (attention_call){.t = DTYPE_F32,
+                                      .products = b->type,
                                       .n_head = c->n_head,
                                       .n_kv_head = kv,
                                       .qk_dim = qk,
@@ -372,11 +373,8 @@ static status buffers(bench *b) {
 
 status step_model_measure(const model_config *c, const step_shape *s, step_model *out) {
     memset(out, 0, sizeof *out);
-    bench b = {.c = c,
-               .s = s,
-               .type = s->bf16 ? GEMM_BF16 : GEMM_F32,
-               .result = out,
-               .tokens = s->micro_rows * s->seq_len};
+    bench b = {
+        .c = c, .s = s, .type = s->products, .result = out, .tokens = s->micro_rows * s->seq_len};
     TRY(arena_init(&b.memory, "step model", (size_t)16 << 30));
     double micro = (double)s->micro_batches;
     status result;

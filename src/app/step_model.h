@@ -9,13 +9,14 @@
 #ifndef FATHOM_APP_STEP_MODEL_H
 #define FATHOM_APP_STEP_MODEL_H
 
+#include "kernels/gemm.h"
 #include "model/config.h"
 
 typedef struct step_shape {
     int64_t seq_len, micro_rows,
         micro_batches; /* a step is micro_batches of micro_rows sequences */
     int lanes;
-    bool bf16;
+    gemm_type products;
 } step_shape;
 
 typedef struct step_model {

@@ -39,6 +39,7 @@ static attention_call sequence_call(const tape *t, const attention_shape *s,
                                     const tensor *y) {
     int64_t first = layout->start[sequence];
     return (attention_call){.t = t->dtype,
+                            .products = t->options.products,
                             .n_head = s->n_head,
                             .n_kv_head = s->n_kv_head,
                             .qk_dim = s->qk_dim,

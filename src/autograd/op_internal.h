@@ -42,7 +42,7 @@ void rows_add(const tensor *from, const tensor *to); /* to += from */
 
 /* -- products with a weight matrix (op_linear.c) -- */
 
-/* Type of products with w on this tape: bf16 if asked for, never for routers, never in f64. */
+/* Type of products with w on this tape: as asked for, but f32 for routers, and f64 in f64. */
 gemm_type op_product_type(const tape *t, const param *w);
 /* y = x W^T */
 status linear_forward(tape *t, param *w, const tensor *x, const tensor *y) MUST_CHECK;

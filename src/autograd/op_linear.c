@@ -7,7 +7,7 @@
  * Saved: x. W is used through its packed copies; in dW the activations are packed on the way. Each
  * gradient entry is one chain of fused multiply-adds that continues from what the gradient holds,
  * so two micro-batches one after the other give the bits of one batch of both (f32 and f64; bf16
- * where the first has a multiple of 32 rows, docs/numerics.md 2).
+ * where the first has a multiple of 32 rows, bf16-dot where it is even; docs/numerics.md 2).
  *
  * Mind: bf16 rounds the operands of all three products; routers never take it.
  */
@@ -17,7 +17,7 @@
 
 gemm_type op_product_type(const tape *t, const param *w) {
     if (t->dtype == DTYPE_F64) return GEMM_F64;
-    return t->options.bf16 && w->kind != PARAM_ROUTER ? GEMM_BF16 : GEMM_F32;
+    return w->kind != PARAM_ROUTER ? t->options.products : GEMM_F32;
 }
 
 status linear_forward(tape *t, param *w, const tensor *x, const tensor *y) {

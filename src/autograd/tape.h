@@ -50,7 +50,9 @@ typedef void backward_fn(tape *t, void *context);
 
 typedef struct tape_options {
     bool recording;
-    bool bf16; /* products of op_linear and op_experts in bf16 with f32 sums */
+    /* Products of op_linear, op_experts and op_attention on f32 data: GEMM_F32 (0), GEMM_BF16 (all
+     * but attention, which then takes f32) or GEMM_BF16_DOT. */
+    gemm_type products;
     bool dry;
 } tape_options;
 

@@ -115,6 +115,7 @@ static void micro_amx(const micro_call *call) {
 const product_kernels PRODUCT_NAME = {
     .rows = 2 * TILE_ROWS,
     .form = A_TILES,
+    .k_unit = BF16_GROUP,
     .k_block = 1024,
     .chunk_flops = 1 << 22,
     .a_size = 2,

@@ -12,6 +12,9 @@
  *
  * Keys may have two parts: one per KV head and one shared by all (MLA's rotary part); in the
  * packed block they are one row of K^T after the other, hence one chain.
+ *
+ * Products are of the call's type: in bf16-dot q, k, v, p and the gradients are rounded as operands,
+ * while scores, probabilities and sums stay f32.
  */
 #include "kernels/attention_parts.h"
 
@@ -25,8 +28,10 @@
 
 attention_view attention_view_of(const attention_call *call) {
     attention_view v = {.call = call, .rows = row_table(call->t), .size = real_size(call->t)};
-    v.products = product_table(call->t == DTYPE_F64 ? GEMM_F64 : GEMM_F32);
     v.width = call->qk_dim + call->shared_dim;
+    bool pairs =
+        call->products == GEMM_BF16_DOT && (call->qk_dim % 2 == 0 || call->shared_dim == 0);
+    v.products = product_table(call->t == DTYPE_F64 ? GEMM_F64 : pairs ? GEMM_BF16_DOT : GEMM_F32);
     v.group = call->n_head / call->n_kv_head;
     v.k_stride = call->k_head_stride != 0 ? call->k_head_stride : call->qk_dim;
     v.v_stride = call->v_head_stride != 0 ? call->v_head_stride : call->v_dim;
@@ -58,35 +63,46 @@ void block_range(const attention_call *call, int64_t first, int64_t n, int64_t *
     *high = min_i64(to, call->n_keys - 1) / BLOCK;
 }
 
-int64_t keys_across_bytes(const attention_view *v) {
-    return BLOCK / STRIP * (int64_t)v->width * STRIP * (int64_t)v->size;
+void *strips_alloc(const attention_view *v, arena *scratch, int64_t k, int64_t n) {
+    return arena_alloc(scratch, (size_t)(ceil_div(n, STRIP) * strip_bytes(v->products, k)));
+}
+
+void pack_small(const attention_view *v, int64_t k, int64_t n, const void *src, int64_t stride_k,
+                int64_t stride_n, void *strips) {
+    block_pack(v->products, k, n, src, v->size, stride_k, stride_n, strips,
+               strip_bytes(v->products, k));
 }
 
 void pack_keys_across(const attention_view *v, int64_t block, int kv_head, void *strips) {
     const attention_call *call = v->call;
-    int64_t row_bytes = STRIP * (int64_t)v->size, strip = v->width * row_bytes;
+    int64_t strip = strip_bytes(v->products, v->width);
     int keys = block_keys(call, block);
     block_pack(v->products, call->qk_dim, keys,
                element(call->k_block[block], kv_head * v->k_stride, v->size), v->size, 1, call->ldk,
                strips, strip);
     if (call->shared_dim > 0)
         block_pack(v->products, call->shared_dim, keys, call->shared_block[block], v->size, 1,
-                   call->lds, (char *)strips + call->qk_dim * row_bytes, strip);
+                   call->lds, (char *)strips + strip_bytes(v->products, call->qk_dim), strip);
+}
+
+void *form_alloc(const attention_view *v, arena *scratch, int64_t k) {
+    return arena_alloc(scratch, (size_t)block_form_bytes(v->products, BLOCK, max_i64(k, BLOCK)));
 }
 
 void small_multiply(const attention_view *v, const small_product *s) {
-    int64_t strip = s->strip_bytes != 0 ? s->strip_bytes : s->k * STRIP * (int64_t)v->size;
-    block_multiply(v->products, &(micro_call){.k = s->k,
-                                              .a = s->a,
-                                              .row_stride = s->row_stride,
-                                              .k_stride = s->k_stride,
-                                              .b = s->strips,
-                                              .strip_stride = strip,
-                                              .c = s->c,
-                                              .ldc = s->ldc,
-                                              .rows = (int)s->rows,
-                                              .columns = (int)s->columns,
-                                              .accumulate = s->accumulate});
+    micro_call block = {.k = s->k,
+                        .a = s->a,
+                        .row_stride = s->row_stride,
+                        .k_stride = s->k_stride,
+                        .b = s->strips,
+                        .strip_stride = strip_bytes(v->products, s->k),
+                        .c = s->c,
+                        .ldc = s->ldc,
+                        .rows = (int)s->rows,
+                        .columns = (int)s->columns,
+                        .accumulate = s->accumulate};
+    if (v->products->form != A_REAL) block_form_a(v->products, &block, s->form);
+    block_multiply(v->products, &block);
 }
 
 /* -- forward -- */
@@ -106,6 +122,7 @@ typedef struct attention_job {
 /* Buffers of one chunk; heads of the group one after the other. */
 typedef struct attention_work {
     void *keys, *values; /* packed block */
+    void *form;          /* A of a product */
     void *s;             /* [BLOCK, BLOCK] */
     void *o;             /* [group, rows, v_dim] */
     void *max, *sum;     /* [group, rows] */
@@ -115,15 +132,15 @@ typedef struct attention_work {
 
 static bool work_alloc(attention_work *w, const attention_view *v, arena *scratch) {
     size_t states = (size_t)(v->group * w->rows) * v->size;
-    int64_t value_strips = ceil_div(v->call->v_dim, STRIP);
-    w->keys = arena_alloc(scratch, (size_t)keys_across_bytes(v));
-    w->values = arena_alloc(scratch, (size_t)(value_strips * STRIP * BLOCK) * v->size);
+    w->keys = strips_alloc(v, scratch, v->width, BLOCK);
+    w->values = strips_alloc(v, scratch, BLOCK, v->call->v_dim);
+    w->form = form_alloc(v, scratch, v->width);
     w->s = arena_zalloc(scratch, (size_t)BLOCK * BLOCK * v->size);
     w->o = arena_zalloc(scratch, states * (size_t)v->call->v_dim);
     w->max = arena_alloc(scratch, states);
     w->sum = arena_zalloc(scratch, states);
-    if (w->keys == NULL || w->values == NULL || w->s == NULL || w->o == NULL || w->max == NULL ||
-        w->sum == NULL)
+    if (w->keys == NULL || w->values == NULL || w->form == NULL || w->s == NULL || w->o == NULL ||
+        w->max == NULL || w->sum == NULL)
         return false;
     for (int64_t i = 0; i < v->group * w->rows; i++)
         real_set(v->call->t, w->max, i, -(double)INFINITY);
@@ -154,9 +171,9 @@ static void attend_block(const attention_view *v, const attention_work *w, int64
     const attention_call *call = v->call;
     int keys = block_keys(call, block);
     pack_keys_across(v, block, w->kv_head, w->keys);
-    block_pack(v->products, keys, call->v_dim,
-               element(call->v_block[block], w->kv_head * v->v_stride, v->size), v->size, call->ldv,
-               1, w->values, keys * STRIP * (int64_t)v->size);
+    pack_small(v, keys, call->v_dim,
+               element(call->v_block[block], w->kv_head * v->v_stride, v->size), call->ldv, 1,
+               w->values);
     for (int64_t row = 0; row < w->rows; row += BLOCK) {
         int64_t rows = min_i64(BLOCK, w->rows - row);
         if (!block_visible(call, w->row0 + row, rows, block)) continue;
@@ -173,6 +190,7 @@ static void attend_block(const attention_view *v, const attention_work *w, int64
                        .row_stride = call->ldq,
                        .k_stride = 1,
                        .strips = w->keys,
+                       .form = w->form,
                        .c = w->s,
                        .ldc = BLOCK});
             softmax_step(v, w, block, row, rows, state);
@@ -184,6 +202,7 @@ static void attend_block(const attention_view *v, const attention_work *w, int64
                                     .row_stride = BLOCK,
                                     .k_stride = 1,
                                     .strips = w->values,
+                                    .form = w->form,
                                     .c = element_mut(w->o, (state + row) * call->v_dim, v->size),
                                     .ldc = call->v_dim,
                                     .accumulate = true});

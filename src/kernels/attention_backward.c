@@ -34,6 +34,7 @@ typedef struct backward_work {
     void *keys_across, *values_across;        /* K^T, V^T: k = width or v_dim, n = keys */
     void *keys, *shared_keys;                 /* K: k = keys, n = qk_dim, shared_dim */
     void *queries, *shared_queries, *outputs; /* k = rows, n = qk_dim, shared_dim, v_dim */
+    void *form;                               /* A of a product */
     void *s, *ds;                             /* [BLOCK, BLOCK] */
     void *delta;                              /* [rows] of the current head */
     int head, kv_head;
@@ -46,10 +47,6 @@ typedef struct query_block {
     const void *q, *dout;
 } query_block;
 
-static void *strips_alloc(const attention_view *v, arena *scratch, int64_t k, int64_t n) {
-    return arena_alloc(scratch, (size_t)(ceil_div(n, STRIP) * STRIP * k) * v->size);
-}
-
 static bool work_alloc(backward_work *w, const attention_view *v, arena *scratch) {
     const attention_call *call = v->call;
     w->keys_across = strips_alloc(v, scratch, v->width, BLOCK);
@@ -59,16 +56,14 @@ static bool work_alloc(backward_work *w, const attention_view *v, arena *scratch
     w->queries = strips_alloc(v, scratch, BLOCK, call->qk_dim);
     w->shared_queries = strips_alloc(v, scratch, BLOCK, call->shared_dim);
     w->outputs = strips_alloc(v, scratch, BLOCK, call->v_dim);
+    w->form = form_alloc(v, scratch, max_i64(v->width, call->v_dim));
     w->s = arena_zalloc(scratch, (size_t)BLOCK * BLOCK * v->size);
     w->ds = arena_zalloc(scratch, (size_t)BLOCK * BLOCK * v->size);
     w->delta = arena_alloc(scratch, (size_t)call->rows * v->size);
     return w->keys_across != NULL && w->values_across != NULL && w->keys != NULL &&
            w->shared_keys != NULL && w->queries != NULL && w->shared_queries != NULL &&
-           w->outputs != NULL && w->s != NULL && w->ds != NULL && w->delta != NULL;
-}
-
-static int64_t strip_size(const attention_view *v, int64_t k) {
-    return k * STRIP * (int64_t)v->size;
+           w->outputs != NULL && w->form != NULL && w->s != NULL && w->ds != NULL &&
+           w->delta != NULL;
 }
 
 static void find_delta(const backward_plan *plan, const backward_work *w) {
@@ -89,30 +84,25 @@ static void pack_key_block(const backward_plan *plan, const backward_work *w) {
     const void *k = element(call->k_block[w->block], w->kv_head * v->k_stride, v->size);
     const void *value = element(call->v_block[w->block], w->kv_head * v->v_stride, v->size);
     pack_keys_across(v, w->block, w->kv_head, w->keys_across);
-    block_pack(v->products, call->v_dim, keys, value, v->size, 1, call->ldv, w->values_across,
-               strip_size(v, call->v_dim));
+    pack_small(v, call->v_dim, keys, value, 1, call->ldv, w->values_across);
     if (plan->grad->dq == NULL) return;
-    block_pack(v->products, keys, call->qk_dim, k, v->size, call->ldk, 1, w->keys,
-               strip_size(v, keys));
+    pack_small(v, keys, call->qk_dim, k, call->ldk, 1, w->keys);
     if (call->shared_dim > 0)
-        block_pack(v->products, keys, call->shared_dim, call->shared_block[w->block], v->size,
-                   call->lds, 1, w->shared_keys, strip_size(v, keys));
+        pack_small(v, keys, call->shared_dim, call->shared_block[w->block], call->lds, 1,
+                   w->shared_keys);
 }
 
 static void pack_query_block(const backward_plan *plan, const backward_work *w,
                              const query_block *b) {
     const attention_view *v = &plan->view;
     const attention_call *call = v->call;
-    int64_t strip = strip_size(v, b->rows);
     if (plan->grad->dk != NULL)
-        block_pack(v->products, b->rows, call->qk_dim, b->q, v->size, call->ldq, 1, w->queries,
-                   strip);
+        pack_small(v, b->rows, call->qk_dim, b->q, call->ldq, 1, w->queries);
     if (plan->shared != NULL)
-        block_pack(v->products, b->rows, call->shared_dim, element(b->q, call->qk_dim, v->size),
-                   v->size, call->ldq, 1, w->shared_queries, strip);
+        pack_small(v, b->rows, call->shared_dim, element(b->q, call->qk_dim, v->size), call->ldq, 1,
+                   w->shared_queries);
     if (plan->grad->dv != NULL)
-        block_pack(v->products, b->rows, call->v_dim, b->dout, v->size, plan->grad->lddo, 1,
-                   w->outputs, strip);
+        pack_small(v, b->rows, call->v_dim, b->dout, plan->grad->lddo, 1, w->outputs);
 }
 
 /* s and ds of the block: scores to probabilities, and the gradients of the scores. */
@@ -127,6 +117,7 @@ static void find_scores(const backward_plan *plan, const backward_work *w, const
                                        .row_stride = call->ldq,
                                        .k_stride = 1,
                                        .strips = w->keys_across,
+                                       .form = w->form,
                                        .c = w->s,
                                        .ldc = BLOCK});
     small_multiply(v, &(small_product){.rows = b->rows,
@@ -136,6 +127,7 @@ static void find_scores(const backward_plan *plan, const backward_work *w, const
                                        .row_stride = plan->grad->lddo,
                                        .k_stride = 1,
                                        .strips = w->values_across,
+                                       .form = w->form,
                                        .c = w->ds,
                                        .ldc = BLOCK});
     for (int64_t i = 0; i < b->rows; i++) {
@@ -165,6 +157,7 @@ static void add_to_keys(const backward_plan *plan, const backward_work *w, const
                                                  .row_stride = 1,
                                                  .k_stride = BLOCK,
                                                  .strips = strips,
+                                                 .form = w->form,
                                                  .c = c,
                                                  .ldc = ldc,
                                                  .accumulate = true});
@@ -198,6 +191,7 @@ static void add_gradients(const backward_plan *plan, const backward_work *w, con
                                 .row_stride = BLOCK,
                                 .k_stride = 1,
                                 .strips = w->keys,
+                                .form = w->form,
                                 .c = dq,
                                 .ldc = g->lddq,
                                 .accumulate = true};

@@ -9,11 +9,11 @@
 typedef struct attention_view {
     const attention_call *call;
     const row_kernels *rows;
-    const product_kernels *products;
-    size_t size;      /* of a real */
-    int width;        /* qk_dim + shared_dim */
-    int group;        /* query heads per KV head */
-    int64_t k_stride; /* from one KV head to the next */
+    const product_kernels *products; /* of the call's type */
+    size_t size;                     /* of a real */
+    int width;                       /* qk_dim + shared_dim */
+    int group;                       /* query heads per KV head */
+    int64_t k_stride;                /* from one KV head to the next */
     int64_t v_stride;
 } attention_view;
 
@@ -35,19 +35,25 @@ static inline int block_keys(const attention_call *call, int64_t block) {
 
 /* Strips of B = [K | shared]^T: k = width, n = keys. */
 void pack_keys_across(const attention_view *v, int64_t block, int kv_head, void *strips);
-int64_t keys_across_bytes(const attention_view *v);
+/* Room for strips of B[k][n]. */
+void *strips_alloc(const attention_view *v, arena *scratch, int64_t k, int64_t n);
+/* Packs B[k][n] = src[k * stride_k + n * stride_n]. */
+void pack_small(const attention_view *v, int64_t k, int64_t n, const void *src, int64_t stride_k,
+                int64_t stride_n, void *strips);
 
-/* c[rows, columns] (+)= a * strips, everything of this view's type. */
+/* c[rows, columns] (+)= a * strips in the call's type; a is real, and so is c. */
 typedef struct small_product {
     int64_t rows, columns, k;
     const void *a;
     int64_t row_stride, k_stride;
-    const void *strips; /* strip_bytes = k * STRIP * size unless given */
-    int64_t strip_bytes;
+    const void *strips; /* of k rows */
+    void *form;         /* room for A as the kernels want it (form_alloc) */
     void *c;
     int64_t ldc;
     bool accumulate;
 } small_product;
 void small_multiply(const attention_view *v, const small_product *s);
+/* Room for the A of any small product with at most `k` k; NULL only without memory. */
+void *form_alloc(const attention_view *v, arena *scratch, int64_t k);
 
 #endif

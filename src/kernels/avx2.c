@@ -33,6 +33,7 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 
 #define F32_ROWS  6
 #define BF16_ROWS 3
+#define DOT_ROWS  6
 #define HALF      8 /* floats of a register; a strip is two registers */
 
 /* `columns` is a multiple of STRIP here: one strip for up to 6 rows, two for up to 3. */
@@ -119,6 +120,51 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
     }
 }
 
+/* One strip of bf16-dot: the pair's odd k first. The words of B are read twice, from L1, since
+ * twelve chains leave no register to keep them in. */
+INLINE void block_dot(const micro_call *call, const int rows) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const char *b = call->b;
+    const float *a[2] = {call->a, (const float *)call->a + 3 * rs};
+    const __m256i high = _mm256_set1_epi32((int)0xFFFF0000u);
+    float *c = call->c;
+    __m256 acc[DOT_ROWS][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int h = 0; h < 2; h++)
+            acc[i][h] = call->accumulate ? _mm256_loadu_ps(c + i * call->ldc + h * HALF)
+                                         : _mm256_setzero_ps();
+    }
+    for (int64_t k = 0; k < call->k; k += BF16_PAIR, b += 4 * STRIP) {
+        const __m256i *w = (const __m256i *)(const void *)b;
+        __m256 y0 = _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(w), high));
+        __m256 y1 = _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(w + 1), high));
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m256 v = _mm256_broadcast_ss(a[i / 3] + i % 3 * rs + cs);
+            acc[i][0] = _mm256_fmadd_ps(v, y0, acc[i][0]);
+            acc[i][1] = _mm256_fmadd_ps(v, y1, acc[i][1]);
+        }
+        __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(w), 16));
+        __m256 x1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(w + 1), 16));
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m256 v = _mm256_broadcast_ss(a[i / 3] + i % 3 * rs);
+            acc[i][0] = _mm256_fmadd_ps(v, x0, acc[i][0]);
+            acc[i][1] = _mm256_fmadd_ps(v, x1, acc[i][1]);
+        }
+        a[0] += 2 * cs;
+        a[1] += 2 * cs;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int h = 0; h < 2; h++)
+            _mm256_storeu_ps(c + i * call->ldc + h * HALF, acc[i][h]);
+    }
+}
+
 static void whole_f32(const micro_call *call) {
     switch (call->rows * 2 + (call->columns > STRIP)) {
     case 2: block_f32(call, 1, 1); break;
@@ -141,11 +187,26 @@ static void whole_bf16(const micro_call *call) {
     }
 }
 
+static void whole_dot(const micro_call *call) {
+    switch (call->rows) {
+    case 1: block_dot(call, 1); break;
+    case 2: block_dot(call, 2); break;
+    case 3: block_dot(call, 3); break;
+    case 4: block_dot(call, 4); break;
+    case 5: block_dot(call, 5); break;
+    case 6: block_dot(call, 6); break;
+    }
+}
+
 static void micro_six(const micro_call *call) {
     by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, sizeof(float), whole_f32);
 }
 static void micro_bf16(const micro_call *call) {
     by_strips(call, STRIP, sizeof(float), whole_bf16);
+}
+
+static void micro_dot(const micro_call *call) {
+    by_strips(call, STRIP, sizeof(float), whole_dot);
 }
 
 /* -- packing columns that lie along k -- */
@@ -192,10 +253,9 @@ static void pack_f32(int64_t k, int n, const void *src_, int64_t stride_k, int64
 }
 
 /* Whole groups of 32 k: pairs of each column to words, then words across. */
-static void pack_bf16(int64_t k, int n, const void *src_, int64_t stride_k, int64_t stride_n,
-                      void *strip_) {
-    const float *src = src_;
-    uint32_t *strip = strip_, pairs[STRIP][STRIP];
+static void pack_words(int64_t k, int unit, int n, const float *src, int64_t stride_k,
+                       int64_t stride_n, uint32_t *strip) {
+    uint32_t pairs[STRIP][STRIP];
     int64_t whole = stride_k == 1 && n == STRIP ? k / BF16_GROUP * BF16_GROUP : 0;
     for (int64_t i = 0; i < whole; i += BF16_GROUP) {
         for (int j = 0; j < STRIP; j++) {
@@ -207,8 +267,16 @@ static void pack_bf16(int64_t k, int n, const void *src_, int64_t stride_k, int6
             for (int j = 0; j < STRIP; j += 8)
                 transpose8(&pairs[j][r], STRIP, strip + i / 2 * STRIP + r * STRIP + j, STRIP);
     }
-    pack_strip_bf16(k - whole, n, src + whole * stride_k, stride_k, stride_n,
-                    strip + whole / 2 * STRIP);
+    pack_pairs(k - whole, unit, n, src + whole * stride_k, stride_k, stride_n,
+               strip + whole / 2 * STRIP);
+}
+static void pack_bf16(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                      void *strip) {
+    pack_words(k, BF16_GROUP, n, src, stride_k, stride_n, strip);
+}
+static void pack_dot(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                     void *strip) {
+    pack_words(k, BF16_PAIR, n, src, stride_k, stride_n, strip);
 }
 
 const tier_kernels tier_avx2 = {
@@ -216,6 +284,7 @@ const tier_kernels tier_avx2 = {
     .rows_f64 = &rows_f64,
     .f32 = {.rows = F32_ROWS,
             .form = A_REAL,
+            .k_unit = 1,
             .k_block = 256,
             .chunk_flops = 1 << 19,
             .a_size = 4,
@@ -226,6 +295,7 @@ const tier_kernels tier_avx2 = {
     .f64 = PLAIN_F64,
     .bf16 = {.rows = BF16_ROWS,
              .form = A_ROUNDED,
+             .k_unit = BF16_GROUP,
              .k_block = 512,
              .chunk_flops = 1 << 19,
              .a_size = 4,
@@ -233,8 +303,19 @@ const tier_kernels tier_avx2 = {
              .c_size = 4,
              .micro = micro_bf16,
              .pack_strip = pack_bf16},
+    .bf16_dot = {.rows = DOT_ROWS,
+                 .form = A_ROUNDED,
+                 .k_unit = BF16_PAIR,
+                 .k_block = 512,
+                 .chunk_flops = 1 << 19,
+                 .a_size = 4,
+                 .b_size = 32,
+                 .c_size = 4,
+                 .micro = micro_dot,
+                 .pack_strip = pack_dot},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
     .transpose_bf16 = transpose_bf16,
+    .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
 };

@@ -4,7 +4,8 @@
  * bf16: 7 x 32 block with an even and an odd chain each; a row of B pairs is widened by a shift and
  * a mask, A is already rounded floats. Every 32 k the chains are added to C in memory, which is
  * what docs/numerics.md 2 asks for and costs one load and one store per 32 products.
- * VDPBF16PS is not used: it adds in another order.
+ * bf16-dot: 12 x 32 with one chain each, at the rate of f32; VDPBF16PS doubles it where the CPU has
+ * it (avx512_bf16.c).
  *
  * Everything else is rows.inc, products.inc and flat.inc compiled for this instruction set.
  *
@@ -36,6 +37,7 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define INLINE    static inline __attribute__((always_inline))
 #define F32_ROWS  14
 #define BF16_ROWS 7
+#define DOT_ROWS  12
 #define THIRDS    ((F32_ROWS + 2) / 3)
 
 /* The first `columns` of 16; none if that is negative. */
@@ -146,6 +148,62 @@ INLINE void block_bf16(const micro_call *call, const int rows, const int strips)
     }
 }
 
+/* bf16-dot: the odd k of a pair first. */
+INLINE void block_dot(const micro_call *call, const int rows, const int strips) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const int32_t *b[2] = {call->b, (const int32_t *)((const char *)call->b + call->strip_stride)};
+    const float *a[(DOT_ROWS + 2) / 3];
+    UNROLL
+    for (int i = 0; i < (rows + 2) / 3; i++)
+        a[i] = (const float *)call->a + 3 * i * rs;
+    const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
+    const __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
+    float *c = call->c;
+    __m512 acc[DOT_ROWS][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            acc[i][s] = call->accumulate
+                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
+                            : _mm512_setzero_ps();
+    }
+    for (int64_t k = 0; k < call->k; k += BF16_PAIR) {
+        __m512 x[2];
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            x[s] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(b[s]), high));
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs + cs]);
+            UNROLL
+            for (int s = 0; s < strips; s++)
+                acc[i][s] = _mm512_fmadd_ps(v, x[s], acc[i][s]);
+        }
+        UNROLL
+        for (int s = 0; s < strips; s++) {
+            x[s] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(b[s]), 16));
+            b[s] += STRIP;
+        }
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs]);
+            UNROLL
+            for (int s = 0; s < strips; s++)
+                acc[i][s] = _mm512_fmadd_ps(v, x[s], acc[i][s]);
+        }
+        UNROLL
+        for (int i = 0; i < (rows + 2) / 3; i++)
+            a[i] += 2 * cs;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
+    }
+}
+
 #define CASE(block, n)                                                                             \
     case n:                                                                                        \
         if (call->columns > STRIP)                                                                 \
@@ -182,6 +240,23 @@ static void micro_bf16(const micro_call *call) {
         CASE(block_bf16, 5)
         CASE(block_bf16, 6)
         CASE(block_bf16, 7)
+    }
+}
+
+static void micro_dot(const micro_call *call) {
+    switch (call->rows) {
+        CASE(block_dot, 1)
+        CASE(block_dot, 2)
+        CASE(block_dot, 3)
+        CASE(block_dot, 4)
+        CASE(block_dot, 5)
+        CASE(block_dot, 6)
+        CASE(block_dot, 7)
+        CASE(block_dot, 8)
+        CASE(block_dot, 9)
+        CASE(block_dot, 10)
+        CASE(block_dot, 11)
+        CASE(block_dot, 12)
     }
 }
 
@@ -265,8 +340,8 @@ INLINE __m512i round_words(__m512 x) {
 }
 
 /* Pairs along k that lie side by side in memory: round, keep the upper halves, transpose words. */
-static void pack_strip_bf16_across(int64_t k, int n, const float *src, int64_t stride_n,
-                                   uint32_t *strip) {
+static void pack_pairs_across(int64_t k, int unit, int n, const float *src, int64_t stride_n,
+                              uint32_t *strip) {
     for (int64_t i = 0; i < k; i += BF16_GROUP, strip += 16 * STRIP) {
         int64_t left = k - i;
         __mmask16 first = column_mask(left < 16 ? (int)left : 16);
@@ -286,18 +361,27 @@ static void pack_strip_bf16_across(int64_t k, int n, const float *src, int64_t s
             r[j] = _mm512_inserti64x4(_mm512_castsi256_si512(halves[0]), halves[1], 1);
         }
         transpose(r);
+        int words = left >= BF16_GROUP ? 16 : (int)((left + unit - 1) / unit * unit / 2);
         UNROLL
         for (int j = 0; j < 16; j++)
-            _mm512_storeu_si512(strip + j * STRIP, r[j]);
+            if (j < words) _mm512_storeu_si512(strip + j * STRIP, r[j]);
     }
 }
 
 static void pack_bf16(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
                       void *strip) {
     if (stride_k == 1 && stride_n != 1)
-        pack_strip_bf16_across(k, n, src, stride_n, strip);
+        pack_pairs_across(k, BF16_GROUP, n, src, stride_n, strip);
     else
         pack_strip_bf16(k, n, src, stride_k, stride_n, strip);
+}
+
+static void pack_dot(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                     void *strip) {
+    if (stride_k == 1 && stride_n != 1)
+        pack_pairs_across(k, BF16_PAIR, n, src, stride_n, strip);
+    else
+        pack_strip_dot(k, n, src, stride_k, stride_n, strip);
 }
 
 /* Tiles of A from an A that lies across: pairs of k to words, then words across. */
@@ -326,6 +410,7 @@ const tier_kernels tier_avx512 = {
     .rows_f64 = &rows_f64,
     .f32 = {.rows = F32_ROWS,
             .form = A_REAL,
+            .k_unit = 1,
             .k_block = 256,
             .chunk_flops = 1 << 19,
             .a_size = 4,
@@ -336,6 +421,7 @@ const tier_kernels tier_avx512 = {
     .f64 = PLAIN_F64,
     .bf16 = {.rows = BF16_ROWS,
              .form = A_ROUNDED,
+             .k_unit = BF16_GROUP,
              .k_block = 512,
              .chunk_flops = 1 << 19,
              .a_size = 4,
@@ -343,8 +429,19 @@ const tier_kernels tier_avx512 = {
              .c_size = 4,
              .micro = micro_bf16,
              .pack_strip = pack_bf16},
+    .bf16_dot = {.rows = DOT_ROWS,
+                 .form = A_ROUNDED,
+                 .k_unit = BF16_PAIR,
+                 .k_block = 512,
+                 .chunk_flops = 1 << 19,
+                 .a_size = 4,
+                 .b_size = 32,
+                 .c_size = 4,
+                 .micro = micro_dot,
+                 .pack_strip = pack_dot},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
     .transpose_bf16 = transpose_words,
+    .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
 };

@@ -130,10 +130,21 @@ static double bf16_peak_of(cpu_tier tier) {
     return peak_of(probes_of(tier)->bf16_peak, tier == TIER_PORTABLE ? 200 : 5000);
 }
 
+/* Without an instruction of its own the chain of bf16-dot is as many FMAs as that of f32. */
+static double dot_peak_of(cpu_tier tier) {
+#if defined(FATHOM_X86_TIERS)
+    if (tier == TIER_AVX512_BF16) return peak_of(avx512_bf16_peak, 50000);
+#endif
+    return f32_peak_of(tier);
+}
+
 status bench_peak(gemm_type type, int threads, double *gflops) {
     int before = pool_threads();
     TRY(pool_start(threads));
-    *gflops = type == GEMM_BF16 ? bf16_peak_of(kernels_tier()) : f32_peak_of(kernels_tier());
+    cpu_tier tier = kernels_tier();
+    *gflops = type == GEMM_BF16       ? bf16_peak_of(tier)
+              : type == GEMM_BF16_DOT ? dot_peak_of(tier)
+                                      : f32_peak_of(tier);
     return pool_start(before);
 }
 
@@ -146,6 +157,9 @@ static status arithmetic_rows(bench_table *t, int threads) {
         TRY(bench_table_add(t, row));
         snprintf(row.name, sizeof row.name, "floor/bf16/%s", tier_name(tier));
         row.value = bf16_peak_of(tier);
+        TRY(bench_table_add(t, row));
+        snprintf(row.name, sizeof row.name, "floor/bf16-dot/%s", tier_name(tier));
+        row.value = dot_peak_of(tier);
         TRY(bench_table_add(t, row));
     }
     return STATUS_OK;

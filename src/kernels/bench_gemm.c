@@ -102,8 +102,8 @@ static double operations(const product_shape *s) {
 static status product_row(bench_table *t, const product_shape *s, double peak) {
     double seconds;
     TRY(bench_product(s, 0.15, &seconds));
-    const char *name = text("gemm/%s/%s m%d n%d k%d", s->type == GEMM_BF16 ? "bf16" : "f32",
-                            role_names[s->role], (int)s->m, (int)s->n, (int)s->k);
+    const char *name = text("gemm/%s/%s m%d n%d k%d", gemm_type_name(s->type), role_names[s->role],
+                            (int)s->m, (int)s->n, (int)s->k);
     return bench_add(t, name, pool_threads(), operations(s) / seconds * 1e-9, "GFLOP/s", peak);
 }
 
@@ -113,8 +113,8 @@ static status grouped_row(bench_table *t, gemm_type type, product_role role) {
     double one, many;
     TRY(bench_product(&dense, 0.15, &one));
     TRY(bench_product(&experts, 0.15, &many));
-    const char *name = text("gemm/%s/%s 8 experts of m256 n512 k512",
-                            type == GEMM_BF16 ? "bf16" : "f32", role_names[role]);
+    const char *name =
+        text("gemm/%s/%s 8 experts of m256 n512 k512", gemm_type_name(type), role_names[role]);
     return bench_add(t, name, pool_threads(), operations(&experts) / many * 1e-9, "GFLOP/s",
                      operations(&dense) / one * 1e-9);
 }
@@ -142,6 +142,7 @@ static status gemm_rows(bench_table *t) {
         TRY(pool_start(counts[i]));
         TRY(shape_rows(t, GEMM_F32));
         TRY(shape_rows(t, GEMM_BF16));
+        TRY(shape_rows(t, GEMM_BF16_DOT));
     }
     return STATUS_OK;
 }

@@ -40,7 +40,7 @@ cpu_tier kernels_tier(void) {
 }
 
 const char *tier_name(cpu_tier tier) {
-    static const char *const names[TIER_COUNT] = {"portable", "avx2", "avx512",
+    static const char *const names[TIER_COUNT] = {"portable", "avx2", "avx512",   "avx512-bf16",
                                                   "amx",      "neon", "neon-bf16"};
     return tier >= 0 && tier < TIER_COUNT ? names[tier] : "unknown";
 }
@@ -87,11 +87,17 @@ static cpu_features detect(void) {
 }
 
 static void choose_table(cpu_tier tier) {
-    static tier_kernels amx; /* AVX-512 with products of bf16 on tiles */
+    static tier_kernels pairs; /* AVX-512 with products of bf16-dot by VDPBF16PS */
+    static tier_kernels amx;   /* AVX-512 with products of bf16 on tiles */
+    pairs = tier_avx512;
+    pairs.bf16_dot = product_avx512_bf16;
+    pairs.to_bf16 = avx512_bf16_round;
+    pairs.pair_bf16 = avx512_bf16_pair;
     amx = tier_avx512;
     amx.bf16 = product_amx;
     amx.bf16.pack_strip = tier_avx512.bf16.pack_strip;
-    const tier_kernels *const tables[TIER_COUNT] = {&tier_portable, &tier_avx2, &tier_avx512, &amx};
+    const tier_kernels *const tables[TIER_COUNT] = {&tier_portable, &tier_avx2, &tier_avx512,
+                                                    &pairs, &amx};
     current = tables[tier];
 }
 #elif defined(FATHOM_ARM_TIERS)
@@ -109,6 +115,8 @@ static void choose_table(cpu_tier tier) {
     widening = tier_neon;
     widening.bf16 = product_neon_bf16;
     widening.bf16.pack_strip = tier_neon.bf16.pack_strip;
+    widening.bf16_dot = dot_neon_bf16;
+    widening.bf16_dot.pack_strip = tier_neon.bf16_dot.pack_strip;
     current = tier == TIER_NEON_BF16 ? &widening : tier == TIER_NEON ? &tier_neon : &tier_portable;
 }
 #else
@@ -134,6 +142,7 @@ bool kernels_offer(cpu_tier tier) {
     case TIER_PORTABLE: return true;
     case TIER_AVX2: return f->avx2;
     case TIER_AVX512: return f->avx512;
+    case TIER_AVX512_BF16: return f->bf16 && !f->neon;
     case TIER_AMX: return f->amx;
     case TIER_NEON: return f->neon;
     case TIER_NEON_BF16: return f->neon && f->bf16;
@@ -147,6 +156,14 @@ cpu_tier kernels_best_tier(void) {
     while (!kernels_offer(best))
         best--;
     return best;
+}
+
+/* VDPBF16PS does twice the work of an FMA on AMD (Zen 4 on), and half of it on Intel's CPUs with
+ * AMX, where bf16-dot therefore is no gain without tiles either. */
+gemm_type gemm_type_fastest(void) {
+    if (current_tier == TIER_AMX) return GEMM_BF16;
+    if (current_tier == TIER_AVX512_BF16 && !features()->amx_cpu) return GEMM_BF16_DOT;
+    return GEMM_F32;
 }
 
 const char *kernels_cpu_text(void) {
@@ -174,7 +191,7 @@ status kernels_init(const char *forced) {
             tier++;
         if (tier == TIER_COUNT)
             return FAIL(F_CPU, text("there is no kernel tier \"%s\"", forced), source,
-                        "tiers are portable, avx2, avx512, amx, neon and neon-bf16",
+                        "tiers are portable, avx2, avx512, avx512-bf16, amx, neon and neon-bf16",
                         "name one of these, or leave FATHOM_CPU unset for the best one");
         if (!kernels_offer(tier))
             return FAIL(

@@ -45,16 +45,21 @@ typedef struct gemm_job {
     job_failure failure;
 } gemm_job;
 
-static int64_t padded_k(gemm_type type, int64_t k) {
-    return type == GEMM_BF16 ? ceil_div(k, BF16_GROUP) * BF16_GROUP : k;
+static int64_t padded_k(const product_kernels *p, int64_t k) {
+    return ceil_div(k, p->k_unit) * p->k_unit;
 }
 
-int64_t strip_bytes(gemm_type type, int64_t k) {
-    return padded_k(type, k) * product_table(type)->b_size;
+int64_t strip_bytes(const product_kernels *p, int64_t k) {
+    return padded_k(p, k) * p->b_size;
 }
 
 size_t packed_bytes(gemm_type type, int64_t n, int64_t k) {
-    return (size_t)(ceil_div(n, STRIP) * strip_bytes(type, k));
+    return (size_t)(ceil_div(n, STRIP) * strip_bytes(product_table(type), k));
+}
+
+const char *gemm_type_name(gemm_type type) {
+    static const char *const names[GEMM_TYPES] = {"f32", "bf16", "f64", "bf16-dot"};
+    return type >= 0 && type < GEMM_TYPES ? names[type] : "unknown";
 }
 
 static size_t source_size(gemm_type type) {
@@ -89,85 +94,94 @@ void block_multiply(const product_kernels *p, const micro_call *block) {
 
 /* -- A in the form of the micro-kernel -- */
 
-typedef struct a_block {
-    int64_t row0, rows, k0, k; /* part of the call's A; k before padding */
-    char *buffer;
-    const void *data; /* out */
-    int64_t row_stride, k_stride;
-} a_block;
-
-static int64_t a_buffer_bytes(const gemm_plan *plan) {
-    int64_t rows = ceil_div(plan->row_block, 32) * 32;
-    return rows * padded_k(plan->call->type, plan->kernels->k_block) * plan->kernels->a_size;
+int64_t block_form_bytes(const product_kernels *p, int64_t rows, int64_t k) {
+    return ceil_div(rows, 32) * 32 * padded_k(p, k) * p->a_size;
 }
 
 /* Copies A rows next to each other, or A columns if these are the contiguous ones: either way the
  * inner copies are contiguous, and the micro-kernel takes both strides. */
-static void copy_a(const gemm_plan *plan, a_block *a) {
-    const gemm_call *call = plan->call;
-    size_t size = source_size(call->type);
-    bool by_rows = call->a_stride_k == 1;
-    bool rounded = plan->kernels->form == A_ROUNDED;
-    int64_t lines = by_rows ? a->rows : a->k, length = by_rows ? a->k : a->rows;
-    int64_t k_padded = padded_k(call->type, a->k);
-    int64_t stride = by_rows ? k_padded : a->rows;
+static void copy_a(const product_kernels *p, micro_call *block, char *buffer) {
+    size_t size = (size_t)p->a_size;
+    bool by_rows = block->k_stride == 1;
+    int64_t lines = by_rows ? block->rows : block->k, length = by_rows ? block->k : block->rows;
+    int64_t k_padded = padded_k(p, block->k), stride = by_rows ? k_padded : block->rows;
+    int64_t step = by_rows ? block->row_stride : block->k_stride;
     for (int64_t i = 0; i < lines; i++) {
-        const void *from = by_rows
-                               ? element(call->a, (a->row0 + i) * call->a_stride_m + a->k0, size)
-                               : element(call->a, (a->k0 + i) * call->a_stride_k + a->row0, size);
-        char *to = a->buffer + (size_t)(i * stride) * size;
-        if (rounded)
+        const void *from = element(block->a, i * step, size);
+        char *to = buffer + (size_t)(i * stride) * size;
+        if (p->form == A_ROUNDED)
             kernels_table()->round_bf16(length, from, (float *)(void *)to);
         else
             memcpy(to, from, (size_t)length * size);
-        if (by_rows && k_padded > a->k)
-            memset(to + (size_t)a->k * size, 0, (size_t)(k_padded - a->k) * size);
+        if (by_rows && k_padded > block->k)
+            memset(to + (size_t)block->k * size, 0, (size_t)(k_padded - block->k) * size);
     }
-    if (!by_rows && k_padded > a->k)
-        memset(a->buffer + (size_t)(a->k * stride) * size, 0,
-               (size_t)((k_padded - a->k) * stride) * size);
-    a->data = a->buffer;
-    a->row_stride = by_rows ? stride : 1;
-    a->k_stride = by_rows ? 1 : stride;
+    if (!by_rows && k_padded > block->k)
+        memset(buffer + (size_t)(block->k * stride) * size, 0,
+               (size_t)((k_padded - block->k) * stride) * size);
+    block->row_stride = by_rows ? stride : 1;
+    block->k_stride = by_rows ? 1 : stride;
 }
 
-static void tile_a(const gemm_plan *plan, a_block *a) {
-    const gemm_call *call = plan->call;
-    const float *src = call->a;
-    uint16_t *to = (uint16_t *)(void *)a->buffer;
-    int64_t k_padded = padded_k(call->type, a->k), rows_padded = ceil_div(a->rows, 32) * 32;
-    if (call->a_stride_k == 1)
-        for (int64_t i = 0; i < a->rows; i++)
-            kernels_table()->to_bf16(a->k, src + (a->row0 + i) * call->a_stride_m + a->k0,
-                                     to + i * k_padded);
-    else
-        for (int64_t row = 0; row < a->rows; row += BF16_GROUP)
-            for (int64_t k = 0; k < a->k; k += BF16_GROUP)
-                kernels_table()->transpose_bf16(
-                    (int)min_i64(BF16_GROUP, a->rows - row), (int)min_i64(BF16_GROUP, a->k - k),
-                    src + (a->k0 + k) * call->a_stride_k + a->row0 + row, call->a_stride_k,
-                    to + row * k_padded + k, k_padded);
-    if (k_padded > a->k)
-        for (int64_t i = 0; i < a->rows; i++)
-            memset(to + i * k_padded + a->k, 0, (size_t)(k_padded - a->k) * sizeof *to);
-    memset(to + a->rows * k_padded, 0, (size_t)((rows_padded - a->rows) * k_padded) * sizeof *to);
-    a->data = to;
-    a->row_stride = k_padded;
-    a->k_stride = 1;
+/* Rows of bf16, k padded with zeros. */
+static void round_rows(const product_kernels *p, micro_call *block, uint16_t *to) {
+    int64_t k_padded = padded_k(p, block->k);
+    const float *from = block->a;
+    for (int64_t i = 0; i < block->rows; i++) {
+        kernels_table()->to_bf16(block->k, from + i * block->row_stride, to + i * k_padded);
+        for (int64_t k = block->k; k < k_padded; k++)
+            to[i * k_padded + k] = 0;
+    }
+    block->row_stride = k_padded;
+    block->k_stride = 1;
 }
 
-static void prepare_a(const gemm_plan *plan, a_block *a) {
-    const gemm_call *call = plan->call;
-    if (plan->kernels->form == A_TILES) {
-        tile_a(plan, a);
-    } else if (plan->kernels->form == A_ROUNDED || call->m > IN_PLACE_ROWS) {
-        copy_a(plan, a);
+static void tile_a(const product_kernels *p, micro_call *block, uint16_t *to) {
+    int64_t k_padded = padded_k(p, block->k), rows_padded = ceil_div(block->rows, 32) * 32;
+    if (block->k_stride == 1) {
+        round_rows(p, block, to);
     } else {
-        a->data = element(call->a, a->row0 * call->a_stride_m + a->k0 * call->a_stride_k,
-                          source_size(call->type));
-        a->row_stride = call->a_stride_m;
-        a->k_stride = call->a_stride_k;
+        const float *src = block->a;
+        for (int64_t row = 0; row < block->rows; row += BF16_GROUP)
+            for (int64_t k = 0; k < block->k; k += BF16_GROUP)
+                kernels_table()->transpose_bf16((int)min_i64(BF16_GROUP, block->rows - row),
+                                                (int)min_i64(BF16_GROUP, block->k - k),
+                                                src + k * block->k_stride + row, block->k_stride,
+                                                to + row * k_padded + k, k_padded);
+        if (k_padded > block->k)
+            for (int64_t i = 0; i < block->rows; i++)
+                memset(to + i * k_padded + block->k, 0, (size_t)(k_padded - block->k) * sizeof *to);
     }
+    memset(to + block->rows * k_padded, 0,
+           (size_t)((rows_padded - block->rows) * k_padded) * sizeof *to);
+    block->row_stride = k_padded;
+    block->k_stride = 1;
+}
+
+/* Where columns are the contiguous ones, two of them are interleaved: no transposition at all. */
+static void pair_a(const product_kernels *p, micro_call *block, uint16_t *to) {
+    if (block->k_stride == 1) {
+        round_rows(p, block, to);
+        return;
+    }
+    const float *from = block->a;
+    for (int64_t k = 0; k < block->k; k += BF16_PAIR, from += BF16_PAIR * block->k_stride)
+        kernels_table()->pair_bf16(block->rows, from,
+                                   k + 1 < block->k ? from + block->k_stride : NULL,
+                                   (uint32_t *)(void *)(to + k * block->rows));
+    block->row_stride = BF16_PAIR;
+    block->k_stride = block->rows;
+}
+
+void block_form_a(const product_kernels *p, micro_call *block, void *buffer) {
+    switch (p->form) {
+    case A_REAL:
+    case A_ROUNDED: copy_a(p, block, buffer); break;
+    case A_TILES: tile_a(p, block, buffer); break;
+    case A_PAIRS: pair_a(p, block, buffer); break;
+    }
+    block->a = buffer;
+    block->k = padded_k(p, block->k);
 }
 
 /* -- chunks -- */
@@ -189,25 +203,24 @@ static void multiply_part(const gemm_plan *plan, int64_t row_block, int64_t pane
     const product_kernels *p = plan->kernels;
     int64_t row0 = row_block * plan->row_block, strip0 = panel * plan->panel_strips;
     int64_t columns = min_i64(call->n, (strip0 + plan->panel_strips) * STRIP) - strip0 * STRIP;
-    a_block a = {.row0 = row0, .rows = min_i64(plan->row_block, call->m - row0), .buffer = buffer};
     if (p->enter != NULL) p->enter();
     for (int64_t k = 0; k < plan->k_count; k += p->k_block) {
-        a.k0 = plan->k0 + k;
-        a.k = min_i64(p->k_block, plan->k_count - k);
-        prepare_a(plan, &a);
+        int64_t k0 = plan->k0 + k;
         micro_call block = {
-            .k = padded_k(call->type, a.k),
-            .a = a.data,
-            .row_stride = a.row_stride,
-            .k_stride = a.k_stride,
+            .k = min_i64(p->k_block, plan->k_count - k),
+            .a = element(call->a, row0 * call->a_stride_m + k0 * call->a_stride_k,
+                         source_size(call->type)),
+            .row_stride = call->a_stride_m,
+            .k_stride = call->a_stride_k,
             .b = plan->b + strip0 * plan->strip_stride + k * p->b_size,
             .strip_stride = plan->strip_stride,
             .c = element_mut(call->c, row0 * call->ldc + strip0 * STRIP, (size_t)p->c_size),
             .ldc = call->ldc,
-            .rows = (int)a.rows,
+            .rows = (int)min_i64(plan->row_block, call->m - row0),
             .columns = (int)columns,
-            .accumulate = call->accumulate || a.k0 > 0,
+            .accumulate = call->accumulate || k0 > 0,
         };
+        if (p->form != A_REAL || call->m > IN_PLACE_ROWS) block_form_a(p, &block, buffer);
         block_multiply(p, &block);
     }
     if (p->leave != NULL) p->leave();
@@ -222,7 +235,8 @@ static void gemm_chunk(void *context, int64_t chunk) {
         return;
     }
     size_t mark = arena_mark(scratch);
-    char *buffer = arena_alloc(scratch, (size_t)a_buffer_bytes(plan));
+    char *buffer = arena_alloc(
+        scratch, (size_t)block_form_bytes(plan->kernels, plan->row_block, plan->kernels->k_block));
     if (buffer == NULL)
         job_failed(&job->failure);
     else
@@ -280,10 +294,10 @@ static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) 
     plan_grid(plan);
     if (call->b != NULL) {
         plan->b = call->b->data;
-        plan->strip_stride = strip_bytes(call->type, call->k);
+        plan->strip_stride = strip_bytes(plan->kernels, call->k);
         return STATUS_OK;
     }
-    plan->strip_stride = strip_bytes(call->type, min_i64(call->k, K_PHASE));
+    plan->strip_stride = strip_bytes(plan->kernels, min_i64(call->k, K_PHASE));
     plan->b = arena_alloc(scratch, (size_t)(plan->strips * plan->strip_stride));
     return plan->b != NULL ? STATUS_OK : STATUS_MEMORY;
 }
@@ -358,6 +372,6 @@ void gemm_pack(packed_matrix *to, const void *src, int64_t stride_n, int64_t str
                     .src = src,
                     .stride_n = stride_n,
                     .stride_k = stride_k,
-                    .strip_stride = strip_bytes(to->type, to->k)};
+                    .strip_stride = strip_bytes(product_table(to->type), to->k)};
     pool_for(ceil_div(to->n, STRIP), pack_ahead_chunk, &job);
 }

@@ -6,11 +6,14 @@
  *              starting from 0 or, with `accumulate`, from the old C.
  *   GEMM_BF16  A and B rounded to bf16 (nearest even), C in f32; per 32 k an even chain and an
  *              odd chain, then acc += even + odd: what an AMX tile does. K tails are zeros.
+ *   GEMM_BF16_DOT  A and B rounded to bf16, C in f32; one chain per C element like f32, but the
+ *              two k of a pair in the order odd, even: what VDPBF16PS of AVX512_BF16 does. An odd
+ *              K is padded with one zero.
  *   GEMM_F64   f64 operands, portable only: the truth for gradient checks.
  *
  * The bits of C depend neither on tier, nor on thread count, nor on the other rows of A: splitting
  * M or N changes nothing, and splitting K in order with `accumulate` changes nothing (bf16: at
- * multiples of 32).
+ * multiples of 32, bf16-dot: at even k).
  *
  * B may be packed ahead (weights: once per optimiser step). The packed layout is opaque.
  */
@@ -21,7 +24,11 @@
 
 #include <stdint.h>
 
-typedef enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F64 } gemm_type;
+typedef enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F64, GEMM_BF16_DOT, GEMM_TYPES } gemm_type;
+const char *gemm_type_name(gemm_type type); /* "f32", "bf16", "f64", "bf16-dot" */
+/* The type of f32 data whose products are fastest on the tier in force: what training takes unless
+ * it is told. */
+gemm_type gemm_type_fastest(void);
 
 /* A packed B[k, n]; the memory (64-byte aligned, packed_bytes) belongs to the caller. */
 typedef struct packed_matrix {

@@ -1,6 +1,6 @@
 /* kernels.h - everything numeric that is not a matrix product, and the choice of tier.
  *
- * Tiers: portable, avx2, avx512, amx; on arm64 portable, neon, neon-bf16. All tiers give the same
+ * Tiers: portable, avx2, avx512, avx512-bf16, amx; on arm64 portable, neon, neon-bf16. All tiers give the same
  * bits (docs/numerics.md). FATHOM_CPU=portable|avx2|... forces a lower one.
  *
  * Every function takes `t`, DTYPE_F32 or DTYPE_F64: real* below means float* or double*. The f64
@@ -13,6 +13,7 @@
 #ifndef FATHOM_KERNELS_KERNELS_H
 #define FATHOM_KERNELS_KERNELS_H
 
+#include "kernels/gemm.h"
 #include "tensor/tensor.h"
 
 /* Within one architecture a later tier is a faster one. */
@@ -20,6 +21,7 @@ typedef enum cpu_tier {
     TIER_PORTABLE,
     TIER_AVX2,
     TIER_AVX512,
+    TIER_AVX512_BF16, /* AVX-512 with the extension AVX512_BF16 */
     TIER_AMX,
     TIER_NEON,
     TIER_NEON_BF16, /* NEON with the extension BF16 */
@@ -90,6 +92,7 @@ void sigmoid(dtype t, int64_t n, const void *x, void *y);
 #define ATTENTION_BLOCK 64
 typedef struct attention_call {
     dtype t;
+    gemm_type products;     /* of f32 data: GEMM_F32 (0) or GEMM_BF16_DOT */
     int n_head, n_kv_head;  /* query head h uses KV head h / (n_head / n_kv_head) */
     int qk_dim, shared_dim; /* per-head part of a key, part shared by all heads (MLA's k_pe) */
     int v_dim;

@@ -17,14 +17,16 @@
 #include <stdatomic.h>
 
 /* Packed B comes in strips of STRIP columns: for each k one row of 16 reals, or for each pair of k
- * one row of 16 bf16 pairs (64 bytes in both f32 and bf16), k ascending. The bf16 k is padded to
- * BF16_GROUP, columns to STRIP, with zeros. So 32 k of a bf16 strip are exactly one AMX tile. */
+ * one row of 16 bf16 pairs (64 bytes in both f32 and bf16), k ascending. The k of bf16 is padded to
+ * BF16_GROUP, that of bf16-dot to BF16_PAIR, columns to STRIP, with zeros. So 32 k of a bf16 strip
+ * are exactly one AMX tile. */
 #define STRIP      16
 #define BF16_GROUP 32
+#define BF16_PAIR  2
 
 /* One micro-kernel call: C[rows, columns] = A[rows, k] * two neighbouring strips of B. */
 typedef struct micro_call {
-    int64_t k;                    /* bf16: a multiple of BF16_GROUP */
+    int64_t k;                    /* padded: a multiple of product_kernels.k_unit */
     const void *a;                /* form: product_kernels.a_form */
     int64_t row_stride, k_stride; /* of a, in elements */
     const void *b;                /* first strip */
@@ -40,11 +42,15 @@ typedef enum a_form {
     A_REAL,    /* real, any strides: the caller's array will do */
     A_ROUNDED, /* float, rounded to bf16, any strides, k padded with zeros */
     A_TILES,   /* bf16 rows, k_stride 1, k and rows padded with zeros to 32 */
+    A_PAIRS,   /* bf16, k 2i and 2i + 1 side by side and aligned: element [m][k] of an even k at
+                  m * row_stride + k * k_stride, both strides of rows (k_stride 1) or of pairs of
+                  columns (row_stride 2); k padded with a zero */
 } a_form;
 
 typedef struct product_kernels {
     int rows; /* most rows of one micro call */
     a_form form;
+    int k_unit;                 /* k is padded with zeros to a multiple: 1, BF16_PAIR, BF16_GROUP */
     int k_block;                /* k walked before the next strip: A and strip stay in L1/L2 */
     int chunk_flops;            /* least work of a pool chunk, a few microseconds */
     int a_size, b_size, c_size; /* bytes: of one A as `form`, of one k of a strip, of one C */
@@ -61,8 +67,8 @@ typedef struct product_kernels {
  * the tier that uses this. */
 #define PLAIN_F64                                                                                  \
     {                                                                                              \
-        .rows = PLAIN_ROWS, .form = A_REAL, .k_block = 256, .chunk_flops = 1 << 18, .a_size = 8,   \
-        .b_size = 128, .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64               \
+        .rows = PLAIN_ROWS, .form = A_REAL, .k_unit = 1, .k_block = 256, .chunk_flops = 1 << 18,   \
+        .a_size = 8, .b_size = 128, .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64  \
     }
 
 typedef struct row_kernels {
@@ -95,24 +101,29 @@ typedef struct row_kernels {
 
 typedef struct tier_kernels {
     const row_kernels *rows_f32, *rows_f64;
-    product_kernels f32, f64, bf16;
+    product_kernels f32, f64, bf16, bf16_dot;
     void (*to_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*round_bf16)(int64_t n, const float *x, float *y); /* rounded, kept as float */
     /* to[row * stride + k] = bf16 of src[k * stride_k + row]; rows, k <= BF16_GROUP. May write
      * zeros up to k = BF16_GROUP. */
     void (*transpose_bf16)(int rows, int k, const float *src, int64_t stride_k, uint16_t *to,
                            int64_t stride);
+    /* to[i] = the pair (bf16 of even[i], bf16 of odd[i]), the even one low; odd NULL: zeros. */
+    void (*pair_bf16)(int64_t n, const float *even, const float *odd, uint32_t *to);
     void (*adamw)(int64_t n, const adamw_step *s, const float *grad, float *w, float *m, float *v);
 } tier_kernels;
 
 extern const tier_kernels tier_portable;
 #if defined(FATHOM_X86_TIERS)
 extern const tier_kernels tier_avx2, tier_avx512;
+extern const product_kernels product_avx512_bf16;
+void avx512_bf16_round(int64_t n, const float *x, uint16_t *y);
+void avx512_bf16_pair(int64_t n, const float *even, const float *odd, uint32_t *to);
 extern const product_kernels product_amx;
 #endif
 #if defined(FATHOM_ARM_TIERS)
 extern const tier_kernels tier_neon;
-extern const product_kernels product_neon_bf16;
+extern const product_kernels product_neon_bf16, dot_neon_bf16;
 #endif
 
 /* The chosen table (portable before kernels_init), and a door for tests. */
@@ -125,7 +136,12 @@ static inline const row_kernels *row_table(dtype t) {
 }
 static inline const product_kernels *product_table(gemm_type type) {
     const tier_kernels *k = kernels_table();
-    return type == GEMM_F64 ? &k->f64 : type == GEMM_BF16 ? &k->bf16 : &k->f32;
+    switch (type) {
+    case GEMM_F64: return &k->f64;
+    case GEMM_BF16: return &k->bf16;
+    case GEMM_BF16_DOT: return &k->bf16_dot;
+    default: return &k->f32;
+    }
 }
 static inline size_t real_size(dtype t) {
     return t == DTYPE_F64 ? sizeof(double) : sizeof(float);
@@ -175,6 +191,10 @@ void block_multiply(const product_kernels *p, const micro_call *block);
 void block_pack(const product_kernels *p, int64_t k, int64_t n, const void *src, size_t src_size,
                 int64_t stride_k, int64_t stride_n, void *strips, int64_t strip_bytes);
 /* Bytes of one strip with k rows. */
-int64_t strip_bytes(gemm_type type, int64_t k);
+int64_t strip_bytes(const product_kernels *p, int64_t k);
+/* Brings A of `block` (reals of c_size bytes, one stride 1, k not padded) into the kernels' form in
+ * `buffer` and points block->a at it; pads block->k. */
+void block_form_a(const product_kernels *p, micro_call *block, void *buffer);
+int64_t block_form_bytes(const product_kernels *p, int64_t rows, int64_t k);
 
 #endif

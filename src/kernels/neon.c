@@ -41,6 +41,7 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define F32_ROWS  6
 #define F64_ROWS  3
 #define BF16_ROWS 3
+#define DOT_ROWS  6
 #define FOURS     4 /* registers of a strip of floats */
 #define TWOS      8 /* registers of a strip of doubles */
 
@@ -156,6 +157,44 @@ INLINE void block_bf16(const micro_call *call, const int rows) {
     }
 }
 
+/* One strip of bf16-dot: the pair's odd k first. */
+INLINE void block_dot(const micro_call *call, const int rows) {
+    const int64_t rs = call->row_stride, cs = call->k_stride, ldc = call->ldc;
+    const uint32_t *b = call->b;
+    const float *a = call->a;
+    const uint32x4_t high = vdupq_n_u32(0xFFFF0000u);
+    float *c = call->c;
+    float32x4_t acc[DOT_ROWS][FOURS];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < FOURS; s++)
+            acc[i][s] = call->accumulate ? vld1q_f32(c + i * ldc + 4 * s) : vdupq_n_f32(0);
+    }
+    for (int64_t k = 0; k < call->k; k += BF16_PAIR, b += STRIP, a += 2 * cs) {
+        UNROLL
+        for (int s = 0; s < FOURS; s++) {
+            float32x4_t y = vreinterpretq_f32_u32(vandq_u32(vld1q_u32(b + 4 * s), high));
+            UNROLL
+            for (int i = 0; i < rows; i++)
+                acc[i][s] = vfmaq_n_f32(acc[i][s], y, a[i * rs + cs]);
+        }
+        UNROLL
+        for (int s = 0; s < FOURS; s++) {
+            float32x4_t x = vreinterpretq_f32_u32(vshlq_n_u32(vld1q_u32(b + 4 * s), 16));
+            UNROLL
+            for (int i = 0; i < rows; i++)
+                acc[i][s] = vfmaq_n_f32(acc[i][s], x, a[i * rs]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < FOURS; s++)
+            vst1q_f32(c + i * ldc + 4 * s, acc[i][s]);
+    }
+}
+
 static void whole_f32(const micro_call *call) {
     switch (call->rows * 2 + (call->columns > STRIP)) {
     case 2: block_f32(call, 1, 1); break;
@@ -184,6 +223,17 @@ static void whole_bf16(const micro_call *call) {
     }
 }
 
+static void whole_dot(const micro_call *call) {
+    switch (call->rows) {
+    case 1: block_dot(call, 1); break;
+    case 2: block_dot(call, 2); break;
+    case 3: block_dot(call, 3); break;
+    case 4: block_dot(call, 4); break;
+    case 5: block_dot(call, 5); break;
+    case 6: block_dot(call, 6); break;
+    }
+}
+
 static void micro_six(const micro_call *call) {
     by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, sizeof(float), whole_f32);
 }
@@ -192,6 +242,10 @@ static void micro_three(const micro_call *call) {
 }
 static void micro_bf16(const micro_call *call) {
     by_strips(call, STRIP, sizeof(float), whole_bf16);
+}
+
+static void micro_dot(const micro_call *call) {
+    by_strips(call, STRIP, sizeof(float), whole_dot);
 }
 
 /* -- packing columns that lie along k -- */
@@ -225,10 +279,9 @@ static void pack_f32(int64_t k, int n, const void *src_, int64_t stride_k, int64
 }
 
 /* Whole groups of 32 k: pairs of each column to words, then words across. */
-static void pack_bf16(int64_t k, int n, const void *src_, int64_t stride_k, int64_t stride_n,
-                      void *strip_) {
-    const float *src = src_;
-    uint32_t *strip = strip_, pairs[STRIP][STRIP];
+static void pack_words(int64_t k, int unit, int n, const float *src, int64_t stride_k,
+                       int64_t stride_n, uint32_t *strip) {
+    uint32_t pairs[STRIP][STRIP];
     int64_t whole = stride_k == 1 && n == STRIP ? k / BF16_GROUP * BF16_GROUP : 0;
     for (int64_t i = 0; i < whole; i += BF16_GROUP) {
         for (int j = 0; j < STRIP; j++) {
@@ -240,8 +293,16 @@ static void pack_bf16(int64_t k, int n, const void *src_, int64_t stride_k, int6
             for (int j = 0; j < STRIP; j += 4)
                 transpose4(&pairs[j][r], STRIP, strip + i / 2 * STRIP + r * STRIP + j, STRIP);
     }
-    pack_strip_bf16(k - whole, n, src + whole * stride_k, stride_k, stride_n,
-                    strip + whole / 2 * STRIP);
+    pack_pairs(k - whole, unit, n, src + whole * stride_k, stride_k, stride_n,
+               strip + whole / 2 * STRIP);
+}
+static void pack_bf16(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                      void *strip) {
+    pack_words(k, BF16_GROUP, n, src, stride_k, stride_n, strip);
+}
+static void pack_dot(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                     void *strip) {
+    pack_words(k, BF16_PAIR, n, src, stride_k, stride_n, strip);
 }
 
 const tier_kernels tier_neon = {
@@ -249,6 +310,7 @@ const tier_kernels tier_neon = {
     .rows_f64 = &rows_f64,
     .f32 = {.rows = F32_ROWS,
             .form = A_REAL,
+            .k_unit = 1,
             .k_block = 256,
             .chunk_flops = 1 << 18,
             .a_size = 4,
@@ -258,6 +320,7 @@ const tier_kernels tier_neon = {
             .pack_strip = pack_f32},
     .f64 = {.rows = F64_ROWS,
             .form = A_REAL,
+            .k_unit = 1,
             .k_block = 256,
             .chunk_flops = 1 << 17,
             .a_size = 8,
@@ -267,6 +330,7 @@ const tier_kernels tier_neon = {
             .pack_strip = pack_strip_f64},
     .bf16 = {.rows = BF16_ROWS,
              .form = A_ROUNDED,
+             .k_unit = BF16_GROUP,
              .k_block = 512,
              .chunk_flops = 1 << 18,
              .a_size = 4,
@@ -274,8 +338,19 @@ const tier_kernels tier_neon = {
              .c_size = 4,
              .micro = micro_bf16,
              .pack_strip = pack_bf16},
+    .bf16_dot = {.rows = DOT_ROWS,
+                 .form = A_ROUNDED,
+                 .k_unit = BF16_PAIR,
+                 .k_block = 512,
+                 .chunk_flops = 1 << 18,
+                 .a_size = 4,
+                 .b_size = 32,
+                 .c_size = 4,
+                 .micro = micro_dot,
+                 .pack_strip = pack_dot},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
     .transpose_bf16 = transpose_bf16,
+    .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
 };

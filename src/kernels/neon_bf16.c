@@ -6,7 +6,8 @@
  * is, letter by letter, one step of the even and of the odd chain of docs/numerics.md 2 (and the
  * product of two bf16 is exact in f32 in any case), so no bit differs from shifting and masking;
  * what is saved is those two instructions per word and half of the bytes of A. BFDOT and BFMMLA
- * sum several products first, round them to odd, and are not used.
+ * sum several products first, round them to odd, and are not used. bf16-dot is the same two
+ * instructions on one chain, the odd halves first.
  *
  * A: bf16 rows as for tiles, so that one load brings four pairs of k.
  */
@@ -15,8 +16,9 @@
 
 #include <arm_neon.h>
 
-#define ROWS  3 /* x 16 columns x 2 chains = 24 registers */
-#define FOURS 4 /* registers of a strip */
+#define ROWS     3 /* x 16 columns x 2 chains = 24 registers */
+#define FOURS    4 /* registers of a strip */
+#define DOT_ROWS 6 /* x 16 columns = 24 registers */
 
 /* One pair of k: halves 2 * pair and 2 * pair + 1 of each row's register. Lanes are immediates. */
 #define STEP(pair)                                                                                 \
@@ -110,14 +112,76 @@ double neon_bf16_peak(int64_t n) {
     return 2.0 * 2 * 4 * ROWS * FOURS * (BF16_GROUP / 2) * (double)n;
 }
 
+/* One strip of bf16-dot: BFMLALT takes the odd k of a pair, then BFMLALB the even one. */
+INLINE void block_dot(const micro_call *call, const int rows) {
+    const int64_t rs = call->row_stride / BF16_PAIR, step = call->k_stride, ldc = call->ldc;
+    const uint32_t *b = call->b, *a = call->a;
+    float *c = call->c;
+    float32x4_t acc[DOT_ROWS][FOURS];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < FOURS; s++)
+            acc[i][s] = call->accumulate ? vld1q_f32(c + i * ldc + 4 * s) : vdupq_n_f32(0);
+    }
+    for (int64_t k = 0; k < call->k; k += BF16_PAIR, b += STRIP, a += step) {
+        bfloat16x8_t x[FOURS];
+        UNROLL
+        for (int s = 0; s < FOURS; s++)
+            x[s] = vreinterpretq_bf16_u32(vld1q_u32(b + 4 * s));
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            bfloat16x8_t v = vreinterpretq_bf16_u32(vld1q_dup_u32(a + i * rs));
+            UNROLL
+            for (int s = 0; s < FOURS; s++)
+                acc[i][s] = vbfmlaltq_f32(acc[i][s], x[s], v);
+            UNROLL
+            for (int s = 0; s < FOURS; s++)
+                acc[i][s] = vbfmlalbq_f32(acc[i][s], x[s], v);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < FOURS; s++)
+            vst1q_f32(c + i * ldc + 4 * s, acc[i][s]);
+    }
+}
+
+static void whole_dot(const micro_call *call) {
+    switch (call->rows) {
+    case 1: block_dot(call, 1); break;
+    case 2: block_dot(call, 2); break;
+    case 3: block_dot(call, 3); break;
+    case 4: block_dot(call, 4); break;
+    case 5: block_dot(call, 5); break;
+    case 6: block_dot(call, 6); break;
+    }
+}
+static void micro_dot(const micro_call *call) {
+    by_strips(call, STRIP, sizeof(float), whole_dot);
+}
+
 /* pack_strip is the NEON tier's. */
 const product_kernels product_neon_bf16 = {
     .rows = ROWS,
     .form = A_TILES,
+    .k_unit = BF16_GROUP,
     .k_block = 512,
     .chunk_flops = 1 << 18,
     .a_size = 2,
     .b_size = 32,
     .c_size = 4,
     .micro = micro_bf16,
+};
+const product_kernels dot_neon_bf16 = {
+    .rows = DOT_ROWS,
+    .form = A_PAIRS,
+    .k_unit = BF16_PAIR,
+    .k_block = 512,
+    .chunk_flops = 1 << 18,
+    .a_size = 2,
+    .b_size = 32,
+    .c_size = 4,
+    .micro = micro_dot,
 };

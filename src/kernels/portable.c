@@ -64,11 +64,31 @@ static void micro_bf16(const micro_call *call) {
         }
 }
 
+/* The row bf16-dot: one chain, in each pair of k the odd one first. a: A_ROUNDED. */
+static void micro_dot(const micro_call *call) {
+    for (int i = 0; i < call->rows; i++)
+        for (int j = 0; j < call->columns; j++) {
+            const uint32_t *b =
+                (const uint32_t *)((const char *)call->b + (j < STRIP ? 0 : call->strip_stride)) +
+                j % STRIP;
+            const float *a = (const float *)call->a + i * call->row_stride;
+            float *c = (float *)call->c + i * call->ldc + j;
+            float acc = call->accumulate ? *c : 0.0f;
+            for (int64_t k = 0; k < call->k; k += BF16_PAIR) {
+                uint32_t pair = b[k / 2 * STRIP];
+                acc = __builtin_fmaf(a[(k + 1) * call->k_stride], high_half(pair), acc);
+                acc = __builtin_fmaf(a[k * call->k_stride], low_half(pair), acc);
+            }
+            *c = acc;
+        }
+}
+
 const tier_kernels tier_portable = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
     .f32 = {.rows = PLAIN_ROWS,
             .form = A_REAL,
+            .k_unit = 1,
             .k_block = 256,
             .chunk_flops = 1 << 19,
             .a_size = 4,
@@ -79,6 +99,7 @@ const tier_kernels tier_portable = {
     .f64 = PLAIN_F64,
     .bf16 = {.rows = 8,
              .form = A_ROUNDED,
+             .k_unit = BF16_GROUP,
              .k_block = 512,
              .chunk_flops = 1 << 19,
              .a_size = 4,
@@ -86,8 +107,19 @@ const tier_kernels tier_portable = {
              .c_size = 4,
              .micro = micro_bf16,
              .pack_strip = pack_strip_bf16},
+    .bf16_dot = {.rows = 8,
+                 .form = A_ROUNDED,
+                 .k_unit = BF16_PAIR,
+                 .k_block = 512,
+                 .chunk_flops = 1 << 19,
+                 .a_size = 4,
+                 .b_size = 32,
+                 .c_size = 4,
+                 .micro = micro_dot,
+                 .pack_strip = pack_strip_dot},
     .to_bf16 = to_bf16,
     .round_bf16 = round_bf16,
     .transpose_bf16 = transpose_bf16,
+    .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
 };

@@ -15,6 +15,7 @@ extern const tier_probes probes_portable;
 #if defined(FATHOM_X86_TIERS)
 extern const tier_probes probes_avx2, probes_avx512;
 double amx_peak(int64_t n);
+double avx512_bf16_peak(int64_t n);
 #endif
 #if defined(FATHOM_ARM_TIERS)
 extern const tier_probes probes_neon;

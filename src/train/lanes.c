@@ -81,7 +81,7 @@ static status run_micro_batch(model *m, const row_set *rows, int first, int n, b
     tape t;
     model_result out = {0};
     status s = tape_init(&t, memory, &m->params,
-                         (tape_options){.recording = backward, .bf16 = options->bf16});
+                         (tape_options){.recording = backward, .products = options->products});
     if (s == STATUS_OK) s = model_forward(m, &t, &batch, &out);
     if (s == STATUS_OK && backward) s = tape_backward(&t);
     arena_reset(memory, mark);

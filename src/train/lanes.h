@@ -18,7 +18,8 @@ typedef struct lanes {
 
 typedef struct gradient_options {
     int micro_batch; /* rows of one forward */
-    bool bf16, recompute;
+    gemm_type products;
+    bool recompute;
     double mtp_weight;
 } gradient_options;
 

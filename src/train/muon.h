@@ -7,7 +7,7 @@
 typedef struct muon_step {
     double lr, momentum, weight_decay;
     double grad_scale; /* clipping, multiplied into the gradient */
-    gemm_type type;    /* of the products: GEMM_F32 or GEMM_BF16 */
+    gemm_type type;    /* of the products */
 } muon_step;
 
 /* Is p updated by Muon? Embeddings, heads, routers, norms and state are not. */

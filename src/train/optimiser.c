@@ -71,11 +71,10 @@ int64_t optimiser_state_bytes(const optimiser *o) {
     return (int64_t)sizeof(float) * (o->params->count + o->v_count);
 }
 
-int64_t optimiser_bytes(const optimiser *o, bool bf16) {
+int64_t optimiser_bytes(const optimiser *o, gemm_type products) {
     int64_t state = optimiser_state_bytes(o);
     if (o->kind != OPTIMISER_MUON) return state;
-    return state + muon_scratch_bytes(o->params) +
-           muon_packing_bytes(o->params, bf16 ? GEMM_BF16 : GEMM_F32);
+    return state + muon_scratch_bytes(o->params) + muon_packing_bytes(o->params, products);
 }
 
 bool optimiser_decays(param_kind kind) {
@@ -119,7 +118,7 @@ status optimiser_update(optimiser *o, const optimiser_rates *r, double norm) {
                       .momentum = r->momentum,
                       .weight_decay = r->weight_decay,
                       .grad_scale = clip,
-                      .type = r->bf16 ? GEMM_BF16 : GEMM_F32};
+                      .type = r->products};
     for (int i = 0; i < o->params->n; i++) {
         param *p = o->params->all[i];
         if (p->kind == PARAM_STATE) continue;

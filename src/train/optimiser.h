@@ -22,10 +22,10 @@ typedef struct optimiser {
 
 typedef struct optimiser_rates {
     double lr, beta1, beta2, epsilon, weight_decay;
-    double momentum;  /* of Muon */
-    double grad_clip; /* largest global norm; 0 = off */
-    int64_t update;   /* 1 for the first: the t of the bias correction */
-    bool bf16;        /* products of Muon */
+    double momentum;    /* of Muon */
+    double grad_clip;   /* largest global norm; 0 = off */
+    int64_t update;     /* 1 for the first: the t of the bias correction */
+    gemm_type products; /* of Muon */
 } optimiser_rates;
 
 /* m = v = 0 */
@@ -35,7 +35,7 @@ void optimiser_reset(optimiser *o); /* m = v = 0 again */
 /* Of m and v: what a checkpoint holds. */
 int64_t optimiser_state_bytes(const optimiser *o);
 /* Of state and scratch, with the packed operands that Muon leaves in the pool's. */
-int64_t optimiser_bytes(const optimiser *o, bool bf16);
+int64_t optimiser_bytes(const optimiser *o, gemm_type products);
 
 /* Euclidean norm of the attached gradients over all parameters, in f64: sums of squares by the
  * kernels' fixed tree inside a parameter, then parameters in registration order. */

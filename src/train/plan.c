@@ -39,13 +39,13 @@ static int64_t packed_both(gemm_type type, const param *p) {
     return matrices * (int64_t)(packed_bytes(type, out, in) + packed_bytes(type, in, out));
 }
 
-static int64_t packed_total(const model *m, bool bf16) {
+static int64_t packed_total(const model *m, gemm_type products) {
     int64_t sum = 0;
     for (int i = 0; i < m->params.n; i++) {
         const param *p = m->params.all[i];
         bool product = p->rank >= 2 && (p->kind != PARAM_EMBEDDING || p == m->head);
         if (!product) continue;
-        sum += packed_both(bf16 && p->kind != PARAM_ROUTER ? GEMM_BF16 : GEMM_F32, p);
+        sum += packed_both(p->kind != PARAM_ROUTER ? products : GEMM_F32, p);
     }
     return sum;
 }
@@ -97,8 +97,8 @@ static status fill_memory(train_plan *p, trainer *t) {
     int micro = t->gradient.micro_batch, half = micro > 1 ? micro / 2 : 1;
     p->weights = 4 * count;
     p->gradients = 4 * count * t->lanes.n_buffers;
-    p->optimiser = optimiser_bytes(&t->optimiser, t->gradient.bf16);
-    p->packed = packed_total(&t->model, t->gradient.bf16);
+    p->optimiser = optimiser_bytes(&t->optimiser, t->gradient.products);
+    p->packed = packed_total(&t->model, t->gradient.products);
     p->activations = t->tape_bytes;
     TRY(activations_for(t, micro, true, &p->with_recompute));
     TRY(activations_for(t, half, t->settings.recompute, &p->half_batch));
@@ -122,9 +122,10 @@ static void fill_disk(train_plan *p, const trainer *t, const char *run) {
 }
 
 /* A first guess of FLOP/s per thread; a measurement replaces it. */
-static double assumed_rate(bool bf16) {
+static double assumed_rate(gemm_type products) {
     switch (kernels_tier()) {
-    case TIER_AMX: return bf16 ? 300e9 : 60e9;
+    case TIER_AMX: return products == GEMM_BF16 ? 300e9 : 60e9;
+    case TIER_AVX512_BF16: return products == GEMM_BF16_DOT ? 100e9 : 60e9;
     case TIER_AVX512: return 50e9;
     case TIER_AVX2: return 30e9;
     default: return 2e9;
@@ -150,7 +151,7 @@ status plan_fill(train_plan *p, trainer *t) {
                       .tokens = s->max_steps * s->batch_tokens,
                       .corpus_tokens = loader_tokens(t->train),
                       .threads = pool_threads(),
-                      .bf16 = t->gradient.bf16,
+                      .products = t->gradient.products,
                       .micro_batch = t->gradient.micro_batch,
                       .lanes = t->lanes.n};
     snprintf(p->model_name, sizeof p->model_name, "%s", size != NULL ? size->name : s->size);
@@ -160,7 +161,7 @@ status plan_fill(train_plan *p, trainer *t) {
     fill_disk(p, t, s->run);
     double flops =
         model_config_flops_per_token(&t->config, s->seq_len) * (s->recompute ? 8.0 / 6 : 1);
-    plan_time(p, assumed_rate(p->bf16) * p->threads / flops, 0);
+    plan_time(p, assumed_rate(p->products) * p->threads / flops, 0);
     return STATUS_OK;
 }
 
@@ -292,7 +293,7 @@ void plan_print(FILE *out, const train_plan *p) {
     fprintf(out, "\ntime     %-12s %s tok/s %s on %d thread%s (%s, %s); range %s to %s\n",
             duration_text(p->seconds), count_text(llround(p->tokens_per_second)),
             p->measured ? text("measured for %.0f s", p->measured_seconds) : "assumed", p->threads,
-            p->threads == 1 ? "" : "s", p->tier, p->bf16 ? "bf16" : "f32",
+            p->threads == 1 ? "" : "s", p->tier, gemm_type_name(p->products),
             duration_text(p->seconds_low), duration_text(p->seconds_high));
 }
 
@@ -306,9 +307,9 @@ json_t *plan_json(const train_plan *p) {
         (json_int_t)p->active, "steps", (json_int_t)p->steps, "batch_tokens",
         (json_int_t)p->batch_tokens, "tokens", (json_int_t)p->tokens, "corpus_tokens",
         (json_int_t)p->corpus_tokens, "threads", p->threads, "kernels", p->tier, "precision",
-        p->bf16 ? "bf16" : "f32", "micro_batch", p->micro_batch, "lanes", p->lanes, "memory_bytes",
-        "weights", (json_int_t)p->weights, "gradients", (json_int_t)p->gradients, "optimiser",
-        (json_int_t)p->optimiser, "packed", (json_int_t)p->packed, "activations",
+        gemm_type_name(p->products), "micro_batch", p->micro_batch, "lanes", p->lanes,
+        "memory_bytes", "weights", (json_int_t)p->weights, "gradients", (json_int_t)p->gradients,
+        "optimiser", (json_int_t)p->optimiser, "packed", (json_int_t)p->packed, "activations",
         (json_int_t)p->activations, "other", (json_int_t)p->other, "total", (json_int_t)p->memory,
         "free", (json_int_t)p->memory_free, "disk_bytes", "checkpoint", (json_int_t)p->checkpoint,
         "checkpoints", (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free",

@@ -28,7 +28,7 @@ typedef struct train_plan {
     int64_t tokens, corpus_tokens; /* of the run; of the training split */
     int threads;
     char tier[16]; /* of the kernels */
-    bool bf16;
+    gemm_type products;
     int micro_batch, lanes;
     /* bytes */
     int64_t weights, gradients, optimiser, packed, activations, other, memory, memory_free;

@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "kernels/kernels.h"
 #include "model/presets.h"
 
 #include <inttypes.h>
@@ -27,7 +28,7 @@
 static const char *const schedules[] = {
     "wsd", "cosine", "linear", "constant", "cosine-restarts", "deepseek-v3", NULL};
 static const char *const optimisers[] = {"adamw", "muon", NULL};
-static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
+static const char *const precisions[] = {"auto", "f32", "bf16", "bf16-dot", NULL};
 static const char *const resumes[] = {"auto", "no", "yes", NULL};
 
 #define AT(field) offsetof(train_settings, field)
@@ -99,7 +100,10 @@ static const option rows[] = {
     {"train", "mtp-weight", OPTION_REAL, AT(mtp_weight), "0.3", "Weight of the second-token loss.",
      0, 10},
     {"train", "precision", OPTION_CHOICE, AT(precision), "auto",
-     "Products in f32 or bf16; auto = bf16 where the CPU has AMX.", .choices = precisions},
+     "Products in f32, bf16 (as AMX adds) or bf16-dot (as AVX512_BF16 adds); auto = the fastest "
+     "here, "
+     "recorded.",
+     .choices = precisions},
     {"train", "recompute", OPTION_BOOL, AT(recompute), "no",
      "Run blocks again in backward: less memory, same weights."},
     {"train", "train-seed", OPTION_SEED, AT(seed), "1",
@@ -288,9 +292,12 @@ status train_settings_recall(train_settings *s, arena *strings) {
     TRY(train_settings_defaults(&standard));
     TRY(train_settings_defaults(&recorded));
     TRY(train_settings_read(&recorded, path, strings));
+    if (recorded.precision == PRECISION_AUTO) /* of a version that decided at every start */
+        recorded.precision = kernels_tier() == TIER_AMX ? PRECISION_BF16 : PRECISION_F32;
     for (int i = 0; i < N_ROWS; i++) {
         if (rows[i].flags & OPTION_FLAG_ONLY) continue;
-        if (!is_given(s, i, &standard) || same_value(&rows[i], s, &recorded)) {
+        bool open = rows[i].offset == AT(precision) && s->precision == PRECISION_AUTO;
+        if (open || !is_given(s, i, &standard) || same_value(&rows[i], s, &recorded)) {
             copy_value(&rows[i], s, &recorded);
             continue;
         }
@@ -390,6 +397,15 @@ static void record_model(train_settings *s, const model_config *c) {
     s->init_std = c->init_std;
 }
 
+/* What is fastest here and now; recorded, so that another machine goes on with the same arithmetic. */
+static void fix_precision(train_settings *s) {
+    gemm_type fastest = gemm_type_fastest();
+    if (s->precision != PRECISION_AUTO) return;
+    s->precision = fastest == GEMM_BF16       ? PRECISION_BF16
+                   : fastest == GEMM_BF16_DOT ? PRECISION_BF16_DOT
+                                              : PRECISION_F32;
+}
+
 /* What the size of a model suggests; from runs of this program on the ladder. */
 static void fix_by_size(train_settings *s, const model_config *c) {
     int64_t active;
@@ -441,6 +457,7 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
     complaint_list list = {.n = 0};
     TRY(resolve_model(s, vocab_size, config));
     fix_by_size(s, config);
+    fix_precision(s);
     if (s->context == 0 && config->max_position < s->seq_len) config->max_position = s->seq_len;
     check_batch(s, &list);
     check_lengths(s, &list);

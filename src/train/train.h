@@ -40,7 +40,14 @@ typedef enum lr_schedule {
     SCHEDULE_DEEPSEEK
 } lr_schedule;
 typedef enum optimiser_kind { OPTIMISER_ADAMW, OPTIMISER_MUON } optimiser_kind;
-typedef enum train_precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 } train_precision;
+/* Of products, docs/numerics.md 2. AUTO is the fastest on the machine where the run begins; from
+ * then on the run's config.ini has what it became. */
+typedef enum train_precision {
+    PRECISION_AUTO,
+    PRECISION_F32,
+    PRECISION_BF16,
+    PRECISION_BF16_DOT
+} train_precision;
 typedef enum resume_mode {
     RESUME_AUTO, /* continue if the run folder holds a run, else begin */
     RESUME_NO,   /* begin again; what the folder held of a run is removed */

@@ -29,9 +29,10 @@
 
 #define MICRO_TOKENS 8192 /* larger forwards gain no speed and cost memory */
 
-bool train_uses_bf16(train_precision precision) {
-    if (precision == PRECISION_AUTO) return kernels_tier() == TIER_AMX;
-    return precision == PRECISION_BF16;
+gemm_type train_products(train_precision precision) {
+    return precision == PRECISION_BF16       ? GEMM_BF16
+           : precision == PRECISION_BF16_DOT ? GEMM_BF16_DOT
+                                             : GEMM_F32;
 }
 
 /* -- memory -- */
@@ -48,8 +49,9 @@ static status dry_run(model *m, const row_set *rows, const gradient_options *opt
         batch.balance_scale = 1.0 / rows->n;
         batch.checkpointing = options->recompute;
     }
-    TRY(tape_init(&t, memory, &m->params,
-                  (tape_options){.recording = backward, .bf16 = options->bf16, .dry = true}));
+    TRY(tape_init(
+        &t, memory, &m->params,
+        (tape_options){.recording = backward, .products = options->products, .dry = true}));
     TRY(model_forward(m, &t, &batch, &result));
     return backward ? tape_backward(&t) : STATUS_OK;
 }
@@ -141,7 +143,7 @@ static status open_memory(trainer *t) {
     TRY(optimiser_init(&t->optimiser, &t->model.params, s->optimiser));
     TRY(lanes_init(&t->lanes, n_lanes, t->model.params.count));
     TRY(rows_init(&t->rows, n_rows, s->seq_len));
-    t->gradient = (gradient_options){.bf16 = train_uses_bf16(s->precision),
+    t->gradient = (gradient_options){.products = train_products(s->precision),
                                      .recompute = s->recompute,
                                      .mtp_weight = s->mtp_weight};
     int val_rows;
@@ -207,7 +209,7 @@ static status use_gradient(trainer *t, step_report *r) {
                              .momentum = s->muon_momentum,
                              .grad_clip = s->grad_clip,
                              .update = t->state.adam_steps + 1,
-                             .bf16 = t->gradient.bf16};
+                             .products = t->gradient.products};
     TRY(optimiser_update(&t->optimiser, &rates, r->grad_norm));
     if (s->balance_rate > 0) model_balance(&t->model, s->balance_rate);
     t->state.adam_steps++;

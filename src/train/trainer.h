@@ -59,6 +59,6 @@ status trainer_measure(trainer *t, double seconds, double *tokens_per_second) MU
 status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
                           const gradient_options *options, bool backward,
                           int64_t *bytes) MUST_CHECK;
-bool train_uses_bf16(train_precision precision);
+gemm_type train_products(train_precision precision); /* not PRECISION_AUTO */
 
 #endif

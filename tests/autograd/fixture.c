@@ -244,8 +244,9 @@ status fixture_run(fixture *f, run_options o) {
     if (o.backward && !o.keep_gradients && !o.dry)
         memset(f->grad, 0, (size_t)f->params.count * dtype_size(f->real));
     part_enter(f, &p);
-    status s = tape_init(&t, &f->memory, &f->params,
-                         (tape_options){.recording = o.backward, .bf16 = o.bf16, .dry = o.dry});
+    status s =
+        tape_init(&t, &f->memory, &f->params,
+                  (tape_options){.recording = o.backward, .products = o.products, .dry = o.dry});
     if (s == STATUS_OK) s = run_tape(f, &t, o, p.first);
     part_leave(f, &p);
     f->arena_used = f->memory.used - mark;

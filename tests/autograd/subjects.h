@@ -61,7 +61,8 @@ struct fixture {
 };
 
 typedef struct run_options {
-    bool backward, bf16, dry, checkpointed;
+    bool backward, dry, checkpointed;
+    gemm_type products;
     bool keep_gradients; /* add to what is there */
 } run_options;
 

@@ -96,32 +96,48 @@ TEST(gradients_in_single_precision) {
     }
 }
 
-TEST(gradients_in_bf16) {
+/* cos of the angle between a gradient in f32 and the truth. */
+static double cosine(const float *a, const double *b, int64_t n) {
+    double ab = 0, aa = 0, bb = 0;
+    for (int64_t i = 0; i < n; i++) {
+        ab += (double)a[i] * b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += b[i] * b[i];
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : aa == bb;
+}
+
+static void check_rounded(gemm_type products) {
     double worst = 1;
     for (int i = 0; i < n_subjects; i++) {
         const subject *s = &subjects[i];
-        fixture half, single;
-        REQUIRE(fixture_open(&half, s, DTYPE_F32) && fixture_open(&single, s, DTYPE_F32), "setup");
-        REQUIRE_OK(fixture_run(&single, (run_options){.backward = true}));
-        if (single.choice.filled) { /* the same routing: rounding may move a close choice */
-            memcpy(half.choice.ids, single.choice.ids, (size_t)single.choice.n * 4);
+        fixture half, truth;
+        REQUIRE(fixture_open(&half, s, DTYPE_F32) && fixture_open(&truth, s, DTYPE_F64), "setup");
+        REQUIRE_OK(fixture_run(&truth, (run_options){.backward = true}));
+        if (truth.choice.filled) { /* the same routing: rounding may move a close choice */
+            memcpy(half.choice.ids, truth.choice.ids, (size_t)truth.choice.n * 4);
             half.choice.filled = true;
         }
-        REQUIRE_OK(fixture_run(&half, (run_options){.backward = true, .bf16 = true}));
+        REQUIRE_OK(fixture_run(&half, (run_options){.backward = true, .products = products}));
         for (int k = 0; k < half.params.n; k++) {
             const param *p = half.params.all[k];
-            double cosine = grad_cosine((float *)half.grad + p->offset,
-                                        (float *)single.grad + p->offset, p->count);
-            CHECK(cosine > 0.999, "%s: cosine of %s is %.5f", s->name, p->name, cosine);
-            worst = fmin(worst, cosine);
+            double close =
+                cosine((float *)half.grad + p->offset, (double *)truth.grad + p->offset, p->count);
+            CHECK(close > 0.999, "%s: cosine of %s is %.5f", s->name, p->name, close);
+            worst = fmin(worst, close);
         }
         for (int k = 0; k < half.n_x; k++)
-            CHECK(grad_cosine(half.x[k].grad, single.x[k].grad,
-                              half.x[k].rows * half.x[k].columns) > 0.999,
+            CHECK(cosine(half.x[k].grad, truth.x[k].grad, half.x[k].rows * half.x[k].columns) >
+                      0.999,
                   "%s: input %d", s->name, k);
         fixture_close(&half);
-        fixture_close(&single);
+        fixture_close(&truth);
     }
-    printf("  least cosine %.6f\n", worst);
-    CHECK(worst < 1, "bf16 changes nothing: it is not in use");
+    printf("  %s: least cosine %.6f\n", gemm_type_name(products), worst);
+    CHECK(worst < 1, "%s changes nothing: it is not in use", gemm_type_name(products));
+}
+
+TEST(gradients_in_bf16) {
+    check_rounded(GEMM_BF16);
+    check_rounded(GEMM_BF16_DOT);
 }

@@ -44,12 +44,15 @@ static void close_pair(fixture *a, fixture *b) {
     fixture_close(b);
 }
 
+static const gemm_type types[] = {GEMM_F32, GEMM_BF16, GEMM_BF16_DOT};
+#define N_TYPES 3
+
 TEST(laws_tiers_agree) {
     if (kernels_best_tier() == TIER_PORTABLE) SKIP("this CPU has the portable tier only");
     for (int i = 0; i < n_subjects; i++)
-        for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int type = 0; type < N_TYPES; type++) {
             fixture a, b;
-            run_options o = {.backward = true, .bf16 = bf16 == 1};
+            run_options o = {.backward = true, .products = types[type]};
             REQUIRE_OK(kernels_init("portable"));
             REQUIRE(open_pair(&subjects[i], DTYPE_F32, &a, &b, o), "setup");
             for (int tier = TIER_PORTABLE + 1; tier < TIER_COUNT; tier++) {
@@ -85,9 +88,9 @@ static bool keeps_shape(const fixture *f) {
 TEST(laws_checkpointing_changes_nothing) {
     int n = 0;
     for (int i = 0; i < n_subjects; i++)
-        for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int type = 0; type < N_TYPES; type++) {
             fixture a, b;
-            run_options o = {.backward = true, .bf16 = bf16 == 1};
+            run_options o = {.backward = true, .products = types[type]};
             REQUIRE(open_pair(&subjects[i], DTYPE_F32, &a, &b, o), "setup");
             if (keeps_shape(&a)) {
                 o.checkpointed = true;
@@ -128,8 +131,8 @@ TEST(laws_micro_batches_continue) {
     CHECK(n >= 15, "only %d subjects", n);
 }
 
-/* dW of `rows` rows in parts of `step`, in bf16. */
-static bool bf16_gradient(int64_t rows, int64_t step, float *grad) {
+/* dW of `rows` rows in parts of `step`. */
+static bool typed_gradient(gemm_type type, int64_t rows, int64_t step, float *grad) {
     enum { IN = 21, OUT = 19 };
     param_set params;
     arena memory;
@@ -145,7 +148,7 @@ static bool bf16_gradient(int64_t rows, int64_t step, float *grad) {
     if (ok) param_set_initialise(&params, 1), param_set_gradients(&params, grad);
     for (int64_t first = 0; ok && first < rows; first += step) {
         tape t;
-        ok = tape_init(&t, &memory, &params, (tape_options){.recording = true, .bf16 = true}) ==
+        ok = tape_init(&t, &memory, &params, (tape_options){.recording = true, .products = type}) ==
              STATUS_OK;
         int64_t n = rows - first < step ? rows - first : step;
         var *y = op_linear(&t, tape_input(&t, x + first * IN, n, IN, true), w);
@@ -161,14 +164,27 @@ static bool bf16_gradient(int64_t rows, int64_t step, float *grad) {
 
 TEST(laws_bf16_micro_batches_continue) {
     float whole[19 * 21], parts[19 * 21], odd[19 * 21];
-    REQUIRE(bf16_gradient(77, 77, whole) && bf16_gradient(77, 32, parts) &&
-                bf16_gradient(77, 25, odd),
+    REQUIRE(typed_gradient(GEMM_BF16, 77, 77, whole) && typed_gradient(GEMM_BF16, 77, 32, parts) &&
+                typed_gradient(GEMM_BF16, 77, 25, odd),
             "runs");
     CHECK(memcmp(whole, parts, sizeof whole) == 0, "parts of 32 rows give other bits");
     CHECK(memcmp(whole, odd, sizeof whole) != 0, "parts of 25 rows give the same bits: not bf16?");
     for (int i = 0; i < 19 * 21; i++)
         CHECK(fabsf(whole[i] - odd[i]) < 1e-4f, "entry %d: %g, %g", i, (double)whole[i],
               (double)odd[i]);
+}
+
+TEST(laws_dot_micro_batches_continue) {
+    float whole[19 * 21], parts[19 * 21], odd[19 * 21], tiles[19 * 21];
+    REQUIRE(typed_gradient(GEMM_BF16_DOT, 77, 77, whole) &&
+                typed_gradient(GEMM_BF16_DOT, 77, 26, parts) &&
+                typed_gradient(GEMM_BF16_DOT, 77, 25, odd) &&
+                typed_gradient(GEMM_BF16, 77, 77, tiles),
+            "runs");
+    CHECK(memcmp(whole, parts, sizeof whole) == 0, "parts of 26 rows give other bits");
+    CHECK(memcmp(whole, odd, sizeof whole) != 0,
+          "parts of 25 rows give the same bits: not paired?");
+    CHECK(memcmp(whole, tiles, sizeof whole) != 0, "the sums of tiles: not bf16-dot?");
 }
 
 TEST(laws_dry_runs_take_the_same_memory) {

@@ -6,6 +6,7 @@
  * position with [n | v] per head. */
 typedef struct problem {
     dtype t;
+    gemm_type products;
     int n_head, n_kv_head, qk, shared, v;
     int64_t rows, n_keys, offset; /* query i stands at position offset + i */
     int64_t ldq, ldk, lds, ldv, ldo;
@@ -75,6 +76,7 @@ static void problem_free(problem *p) {
 
 static attention_call call_of(const problem *p) {
     return (attention_call){.t = p->t,
+                            .products = p->products,
                             .n_head = p->n_head,
                             .n_kv_head = p->n_kv_head,
                             .qk_dim = p->qk,
@@ -101,8 +103,9 @@ static attention_call call_of(const problem *p) {
 }
 
 static const char *describe(const problem *p) {
-    return text("heads %d/%d dims %d+%d v %d rows %d offset %d joint %d", p->n_head, p->n_kv_head,
-                p->qk, p->shared, p->v, (int)p->rows, (int)p->offset, p->joint);
+    return text("%s heads %d/%d dims %d+%d v %d rows %d offset %d joint %d",
+                gemm_type_name(p->products), p->n_head, p->n_kv_head, p->qk, p->shared, p->v,
+                (int)p->rows, (int)p->offset, p->joint);
 }
 
 static double score(const problem *p, int64_t row, int64_t key, int head) {
@@ -170,6 +173,7 @@ static void *attention_result(problem *p, int64_t *n) {
 TEST(attention_tiers_and_threads_equal_portable) {
     for (uint64_t seed = 1; seed < 16; seed++) {
         problem p = problem_new(seed % 3 == 0 ? DTYPE_F64 : DTYPE_F32, seed * 777);
+        if (seed % 2) p.products = GEMM_BF16_DOT;
         int64_t n;
         use_threads(1);
         use_tier(TIER_PORTABLE);
@@ -195,6 +199,7 @@ TEST(attention_chunked_prompts_are_exact) {
     use_tier((int)kernels_best_tier());
     for (uint64_t seed = 1; seed < 10; seed++) {
         problem p = problem_new(DTYPE_F32, seed * 333);
+        if (seed % 2) p.products = GEMM_BF16_DOT;
         int64_t n;
         void *want = attention_result(&p, &n);
         for (int c = 0; c < 3; c++) {
@@ -361,9 +366,31 @@ TEST(attention_backward_f32_against_f64) {
     }
 }
 
+/* Rounded operands: gradients are off by about 2^-9 of their size, and by no more. */
+TEST(attention_backward_dot_against_f64) {
+    use_threads(2);
+    use_tier((int)kernels_best_tier());
+    for (uint64_t seed = 1; seed < 10; seed++) {
+        problem a = problem_new(DTYPE_F32, seed * 91), b = problem_new(DTYPE_F64, seed * 91);
+        a.products = GEMM_BF16_DOT;
+        gradients ga = backward_result(&a, seed), gb = backward_result(&b, seed);
+        double d = distance(DTYPE_F32, ga.dq, DTYPE_F64, gb.dq, ga.nq);
+        d = fmax(d, distance(DTYPE_F32, ga.dk, DTYPE_F64, gb.dk, ga.nk));
+        d = fmax(d, distance(DTYPE_F32, ga.ds, DTYPE_F64, gb.ds, ga.ns));
+        if (!a.joint) d = fmax(d, distance(DTYPE_F32, ga.dv, DTYPE_F64, gb.dv, ga.nv));
+        bool rounds = a.qk % 2 == 0 || a.shared == 0; /* else f32 */
+        CHECK(d < 0.02 && (d > 1e-5 || !rounds), "%s: %g", describe(&a), d);
+        gradients_free(&a, &ga);
+        gradients_free(&b, &gb);
+        problem_free(&a);
+        problem_free(&b);
+    }
+}
+
 TEST(attention_backward_tiers_and_threads_equal_portable) {
     for (uint64_t seed = 1; seed < 12; seed++) {
         problem p = problem_new(seed % 4 == 0 ? DTYPE_F64 : DTYPE_F32, seed * 67);
+        if (seed % 2) p.products = GEMM_BF16_DOT;
         use_threads(1);
         use_tier(TIER_PORTABLE);
         gradients want = backward_result(&p, seed);

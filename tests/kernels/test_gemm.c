@@ -83,7 +83,8 @@ static void *product_run(const product *p) {
 
 static double rounded_value(const product *p, const void *array, int64_t i) {
     double x = get(real_of(p->type), array, i);
-    return p->type == GEMM_BF16 ? (double)bf16_to_f32(f32_to_bf16((float)x)) : x;
+    bool rounded = p->type == GEMM_BF16 || p->type == GEMM_BF16_DOT;
+    return rounded ? (double)bf16_to_f32(f32_to_bf16((float)x)) : x;
 }
 
 static double exact(const product *p, int64_t m, int64_t n, double *magnitude) {
@@ -102,7 +103,7 @@ static product random_product(uint64_t seed) {
     static const int sizes[] = {1,  2,  3,  7,  8,  13, 15, 16,  17,
                                 31, 32, 33, 63, 64, 65, 97, 130, 200};
     int n = (int)(sizeof sizes / sizeof sizes[0]);
-    product p = {.type = (gemm_type)random_int(seed, 0, 2),
+    product p = {.type = (gemm_type)random_int(seed, 0, GEMM_TYPES - 1),
                  .m = sizes[random_int(seed + 1, 0, n - 1)],
                  .n = sizes[random_int(seed + 2, 0, n - 1)],
                  .k = sizes[random_int(seed + 3, 0, n - 1)],
@@ -117,9 +118,9 @@ static product random_product(uint64_t seed) {
 }
 
 static const char *describe(const product *p) {
-    return text("type %d m %d n %d k %d across %d %d packed %d accumulate %d pad %d", p->type,
-                (int)p->m, (int)p->n, (int)p->k, p->a_across, p->b_across, p->packed, p->accumulate,
-                (int)p->pad);
+    return text("%s m %d n %d k %d across %d %d packed %d accumulate %d pad %d",
+                gemm_type_name(p->type), (int)p->m, (int)p->n, (int)p->k, p->a_across, p->b_across,
+                p->packed, p->accumulate, (int)p->pad);
 }
 
 TEST(gemm_portable_against_f64) {
@@ -169,7 +170,7 @@ TEST(gemm_tiers_equal_portable) {
 
 TEST(gemm_rows_do_not_depend_on_other_rows) {
     use_threads(2);
-    for (int type = 0; type < 3; type++) {
+    for (int type = 0; type < GEMM_TYPES; type++) {
         for (int tier = 0; tier < TIERS; tier++) {
             if (!use_tier(tier)) continue;
             product p = {.type = (gemm_type)type, .m = 33, .n = 77, .k = 150, .packed = true};
@@ -193,7 +194,7 @@ TEST(gemm_rows_do_not_depend_on_other_rows) {
 
 TEST(gemm_k_split_in_order_is_exact) {
     use_threads(2);
-    for (int type = 0; type < 3; type++) {
+    for (int type = 0; type < GEMM_TYPES; type++) {
         for (int tier = 0; tier < TIERS; tier++) {
             if (!use_tier(tier)) continue;
             product p = {.type = (gemm_type)type, .m = 40, .n = 50, .k = 300, .a_across = true};
@@ -309,6 +310,68 @@ TEST(gemm_reports_lack_of_scratch) {
     CHECK(failures >= 3, "%d failures", failures);
     mem_free(want);
     product_free(&p);
+}
+
+/* The chain of bf16-dot as docs/numerics.md 2 writes it, letter by letter. */
+TEST(gemm_dot_takes_the_odd_k_first) {
+    enum { M = 5, N = 19, K = 77 };
+    use_threads(1);
+    product p = {.type = GEMM_BF16_DOT, .m = M, .n = N, .k = K, .accumulate = true};
+    product_fill(&p, 12);
+    float want[M][N];
+    int other = 0;
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) {
+            float acc = ((float *)p.c)[m * N + n], ascending = acc;
+            for (int k = 0; k < K + 1; k++) {
+                int at = k ^ 1; /* 1, 0, 3, 2 .. */
+                float a = at < K ? (float)rounded_value(&p, p.a, m * K + at) : 0;
+                float b = at < K ? (float)rounded_value(&p, p.b, at * N + n) : 0;
+                acc = fmaf(a, b, acc);
+                if (k == K) continue;
+                ascending = fmaf((float)rounded_value(&p, p.a, m * K + k),
+                                 (float)rounded_value(&p, p.b, k * N + n), ascending);
+            }
+            want[m][n] = acc;
+            other += memcmp(&acc, &ascending, sizeof acc) != 0;
+        }
+    for (int tier = 0; tier < TIERS; tier++) {
+        if (!use_tier(tier)) continue;
+        void *c = product_run(&p);
+        CHECK(same(c, want, sizeof want), "%s", tier_label(tier));
+        mem_free(c);
+    }
+    CHECK(other > 0, "the order makes no difference here: the test shows nothing");
+    product_free(&p);
+}
+
+/* Operands and sums below 2^-126 count as zero in every tier, as in the instruction itself. */
+TEST(gemm_dot_flushes_denormals) {
+    use_threads(1);
+    float a[4] = {0x1p-127f, 0x1p-130f, 1, 0}, b[4] = {0x1p126f, 0x1p126f, 0, 1}, c = 0;
+    float low = 0x1p-70f;
+    gemm_call call = {.type = GEMM_BF16_DOT,
+                      .m = 1,
+                      .n = 1,
+                      .k = 4,
+                      .a = a,
+                      .a_stride_m = 4,
+                      .a_stride_k = 1,
+                      .b_raw = b,
+                      .b_stride_n = 4,
+                      .b_stride_k = 1,
+                      .c = &c,
+                      .ldc = 1};
+    for (int tier = 0; tier < TIERS; tier++) {
+        if (!use_tier(tier)) continue;
+        REQUIRE_OK(gemm(&call));
+        CHECK(c == 0, "%s: a denormal operand gave %g", tier_label(tier), (double)c);
+        gemm_call tiny = call;
+        tiny.k = 1;
+        tiny.a = tiny.b_raw = &low; /* 2^-140 */
+        REQUIRE_OK(gemm(&tiny));
+        CHECK(c == 0, "%s: a denormal product gave %g", tier_label(tier), (double)c);
+    }
 }
 
 TEST(gemm_amx_standin_is_configured) {

@@ -166,7 +166,7 @@ static void copy_out(void *to, const var *from) {
 static status run(model *m, arena *memory, const sample *s, const run_options *o,
                   model_result *result) {
     tape t;
-    tape_options options = {.recording = o->grad != NULL, .bf16 = o->bf16};
+    tape_options options = {.recording = o->grad != NULL, .products = o->products};
     model_batch batch = s->batch;
     batch.checkpointing = o->checkpointing;
     param_set_gradients(&m->params, o->grad);

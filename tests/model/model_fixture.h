@@ -46,7 +46,8 @@ kv_layer_pages *pages_make(arena *memory, const model *m, int64_t positions);
 /* Forward, and backward when `grad` (params.count reals, zeroed here) is given. Logits asked for
  * are copied to `logits` and `mtp_logits` (NULL = not wanted). */
 typedef struct run_options {
-    bool bf16, checkpointing;
+    gemm_type products;
+    bool checkpointing;
     void *grad;
     void *logits, *mtp_logits;
 } run_options;

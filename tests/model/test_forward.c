@@ -230,7 +230,7 @@ TEST(forward_paged_sequences_ignore_each_other) {
     bench_close(&b);
 }
 
-static void tiers_agree(const char *name, const model_config *c, bool bf16) {
+static void tiers_agree(const char *name, const model_config *c, gemm_type products) {
     bench b;
     REQUIRE(bench_open(&b, c, &(sample_shape){2, 37, 5, 16, 2}), "setup");
     size_t bytes = (size_t)b.m.params.count * sizeof(float);
@@ -243,7 +243,7 @@ static void tiers_agree(const char *name, const model_config *c, bool bf16) {
         REQUIRE_OK(kernels_init(tier_name((cpu_tier)tier)));
         param_set_changed(&b.m.params); /* packed copies belong to a tier */
         run_options o = {
-            .grad = base ? first : grad, .logits = base ? b.logits : logits, .bf16 = bf16};
+            .grad = base ? first : grad, .logits = base ? b.logits : logits, .products = products};
         REQUIRE(sample_run(&b.m, &b.memory, &b.s, o, &b.result), "%s", tier_name((cpu_tier)tier));
         if (base) continue;
         CHECK(same_rows(&b, logits, b.logits, 0, b.s.batch.layout.n), "%s: logits on %s differ",
@@ -257,14 +257,16 @@ static void tiers_agree(const char *name, const model_config *c, bool bf16) {
 
 TEST(forward_tiers_agree) {
     model_config f1m = config_f1m_mtp(), dense = model_preset_find("shakespeare-char")->config;
-    tiers_agree("f-1m f32", &f1m, false);
-    tiers_agree("f-1m bf16", &f1m, true);
-    tiers_agree("dense f32", &dense, false);
-    tiers_agree("dense bf16", &dense, true);
+    tiers_agree("f-1m f32", &f1m, GEMM_F32);
+    tiers_agree("f-1m bf16", &f1m, GEMM_BF16);
+    tiers_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT);
+    tiers_agree("dense f32", &dense, GEMM_F32);
+    tiers_agree("dense bf16", &dense, GEMM_BF16);
+    tiers_agree("dense bf16-dot", &dense, GEMM_BF16_DOT);
 }
 
 /* Threads, checkpointing, and both: one set of gradients. `step` 3 runs only neither and both. */
-static void runs_agree(const char *name, const model_config *c, bool bf16, int step) {
+static void runs_agree(const char *name, const model_config *c, gemm_type products, int step) {
     bench b;
     REQUIRE(bench_open(&b, c, &(sample_shape){2, 70, 30, 30, 8}), "setup");
     b.s.batch.n_logit_rows = 0;
@@ -277,7 +279,8 @@ static void runs_agree(const char *name, const model_config *c, bool bf16, int s
     for (int i = 0; i < 4; i += step) {
         REQUIRE_OK(pool_start(i % 2 == 0 ? 1 : 2));
         model_counts_clear(&b.m);
-        run_options o = {.grad = i == 0 ? first : grad, .checkpointing = i >= 2, .bf16 = bf16};
+        run_options o = {
+            .grad = i == 0 ? first : grad, .checkpointing = i >= 2, .products = products};
         REQUIRE(sample_run(&b.m, &b.memory, &b.s, o, &b.result), "run %d", i);
         int64_t sum = 0;
         for (int e = 0; e < c->n_expert; e++)
@@ -295,9 +298,10 @@ static void runs_agree(const char *name, const model_config *c, bool bf16, int s
 
 TEST(forward_threads_and_checkpointing) {
     model_config f1m = config_f1m_mtp(), dense = model_preset_find("shakespeare-char")->config;
-    runs_agree("f-1m f32", &f1m, false, 1);
-    runs_agree("f-1m bf16", &f1m, true, 3);
-    runs_agree("dense f32", &dense, false, 3);
+    runs_agree("f-1m f32", &f1m, GEMM_F32, 1);
+    runs_agree("f-1m bf16", &f1m, GEMM_BF16, 3);
+    runs_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT, 3);
+    runs_agree("dense f32", &dense, GEMM_F32, 3);
 }
 
 /* Tied head, deviation s of the embedding: ln V + d s^2 / 2. */

@@ -21,18 +21,20 @@ typedef struct plan_case {
     const char *name, *size;
     int64_t vocab_size, seq_len, batch_tokens;
     int grad_lanes;
-    bool recompute, bf16;
+    bool recompute;
+    train_precision precision;
     optimiser_kind optimiser;
 } plan_case;
 
 static const plan_case cases[] = {
-    {"dense recipe", "shakespeare-char", 256, 64, 768, 1, false, false, OPTIMISER_ADAMW},
-    {"f-1m", "f-1m", 1024, 256, 4096, 8, false, false, OPTIMISER_ADAMW},
-    {"f-1m, recompute", "f-1m", 1024, 256, 4096, 2, true, false, OPTIMISER_ADAMW},
-    {"f-5m, bf16", "f-5m", 4096, 256, 2048, 4, false, true, OPTIMISER_ADAMW},
-    {"f-15m, one lane", "f-15m", 8192, 256, 1024, 1, false, false, OPTIMISER_ADAMW},
-    {"f-5m, muon", "f-5m", 4096, 256, 2048, 4, false, false, OPTIMISER_MUON},
-    {"f-15m, muon, bf16", "f-15m", 8192, 256, 1024, 1, false, true, OPTIMISER_MUON},
+    {"dense recipe", "shakespeare-char", 256, 64, 768, 1, false, PRECISION_F32, OPTIMISER_ADAMW},
+    {"f-1m", "f-1m", 1024, 256, 4096, 8, false, PRECISION_F32, OPTIMISER_ADAMW},
+    {"f-1m, recompute", "f-1m", 1024, 256, 4096, 2, true, PRECISION_F32, OPTIMISER_ADAMW},
+    {"f-5m, bf16", "f-5m", 4096, 256, 2048, 4, false, PRECISION_BF16, OPTIMISER_ADAMW},
+    {"f-15m, one lane", "f-15m", 8192, 256, 1024, 1, false, PRECISION_F32, OPTIMISER_ADAMW},
+    {"f-5m, muon", "f-5m", 4096, 256, 2048, 4, false, PRECISION_F32, OPTIMISER_MUON},
+    {"f-15m, muon, bf16-dot", "f-15m", 8192, 256, 1024, 1, false, PRECISION_BF16_DOT,
+     OPTIMISER_MUON},
 };
 #define N_CASES ((int)(sizeof cases / sizeof *cases))
 
@@ -49,7 +51,7 @@ static status case_settings(train_settings *s, const plan_case *c, const char *f
     s->batch_tokens = c->batch_tokens;
     s->grad_lanes = c->grad_lanes;
     s->recompute = c->recompute;
-    s->precision = c->bf16 ? PRECISION_BF16 : PRECISION_F32;
+    s->precision = c->precision;
     s->optimiser = c->optimiser;
     s->max_steps = 2;
     s->eval_tokens = 1024;

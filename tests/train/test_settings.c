@@ -3,6 +3,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "kernels/kernels.h"
+#include "train/trainer.h"
 
 static arena strings;
 
@@ -114,6 +116,31 @@ TEST(recall_takes_what_was_not_given) {
     CHECK(strcmp(s.input, recorded.input) == 0 && strcmp(s.size, recorded.size) == 0, "strings");
     REQUIRE_OK(train_settings_recall(&s, &strings));
     CHECK(s.max_steps == 50, "a second time changed something");
+}
+
+/* What `auto` became stays, whatever is fastest on the machine that goes on with the run. */
+TEST(precision_is_decided_once) {
+    train_settings s, again;
+    model_config c;
+    REQUIRE_OK(record("precision", &s));
+    REQUIRE_OK(kernels_init(NULL));
+    gemm_type fastest = gemm_type_fastest();
+    s.precision = PRECISION_AUTO;
+    REQUIRE_OK(train_settings_check(&s, 256, &c));
+    CHECK(s.precision != PRECISION_AUTO && train_products(s.precision) == fastest, "%d for %s",
+          (int)s.precision, gemm_type_name(fastest));
+    static const train_precision all[] = {PRECISION_F32, PRECISION_BF16, PRECISION_BF16_DOT};
+    for (int i = 0; i < 3; i++) {
+        s.precision = all[i];
+        REQUIRE_OK(train_settings_write(&s, fixture_path("precision/config.ini")));
+        REQUIRE_OK(train_settings_defaults(&again));
+        again.run = s.run;
+        REQUIRE_OK(train_settings_recall(&again, &strings));
+        REQUIRE_OK(train_settings_check(&again, 256, &c));
+        CHECK(again.precision == all[i], "%d became %d", (int)all[i], (int)again.precision);
+    }
+    again.precision = PRECISION_F32;
+    CHECK(train_settings_recall(&again, &strings) == STATUS_USAGE, "another one is a change");
 }
 
 TEST(recall_refuses_another_model_and_other_rates) {
