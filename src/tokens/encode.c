@@ -207,6 +207,44 @@ status encoder_add(encoder *e, const void *bytes, size_t n, special_mode mode, t
     return s;
 }
 
+/* The added token at text[at], if all of it is our own. */
+static size_t own_added(const encoder *e, const uint8_t *text, const uint8_t *outside, size_t n,
+                        size_t at, int32_t *id) {
+    const added_index *both[] = {&e->t->raw, &e->t->normal};
+    for (int i = 0; i < 2; i++) {
+        if (both[i]->n == 0 || !both[i]->first[text[at]]) continue;
+        size_t length = added_match(both[i], text, n, at, id);
+        if (length > 0 && memchr(outside + at, 1, length) == NULL) return length;
+    }
+    return 0;
+}
+
+static status add_marked(encoder *e, const uint8_t *text, const uint8_t *outside, size_t n,
+                         token_list *out) {
+    size_t from = 0;
+    for (size_t at = 0; at < n;) {
+        int32_t id = -1;
+        size_t length = outside[at] ? 0 : own_added(e, text, outside, n, at, &id);
+        if (length == 0) {
+            at++;
+            continue;
+        }
+        TRY(add_unnormalised(e, text + from, at - from, SPECIAL_AS_TEXT, out));
+        TRY(add_id(id, out));
+        at += length;
+        from = at;
+    }
+    return add_unnormalised(e, text + from, n - from, SPECIAL_AS_TEXT, out);
+}
+
+status encoder_add_marked(encoder *e, const void *bytes, const uint8_t *outside, size_t n,
+                          token_list *out) {
+    size_t before = out->n;
+    status s = add_marked(e, bytes, outside, n, out);
+    if (s != STATUS_OK) out->n = before;
+    return s;
+}
+
 status tokenizer_encode(const tokenizer *t, const void *bytes, size_t n, special_mode mode,
                         token_list *out) {
     encoder *e;

@@ -20,7 +20,9 @@
  * x; with a normaliser (Qwen: NFC) it is the normal form of x. Training a vocabulary is in
  * bpe_train.h, the cutting into pieces in pretokenize.h.
  *
- * Not here: chat templates, SentencePiece, WordPiece and Unigram models, regular expressions other
+ * Chat templates are in chat.h.
+ *
+ * Not here: SentencePiece, WordPiece and Unigram models, regular expressions other
  * than those of pretokenize.h. Files that need them are refused by name, never approximated.
  */
 #ifndef FATHOM_TOKENS_H
@@ -91,6 +93,11 @@ void encoder_free(encoder *e); /* accepts NULL; before its tokenizer */
  * what it had before the call. */
 status encoder_add(encoder *e, const void *bytes, size_t n, special_mode mode,
                    token_list *out) MUST_CHECK;
+/* The same for a text of which parts came from outside (outside[i] = 1: byte i did): an added token
+ * is recognised only where all of its bytes are our own. Added tokens are looked for in the text as
+ * it is, before any normalising. */
+status encoder_add_marked(encoder *e, const void *bytes, const uint8_t *outside, size_t n,
+                          token_list *out) MUST_CHECK;
 /* The same for a single text, with an encoder of its own. */
 status tokenizer_encode(const tokenizer *t, const void *bytes, size_t n, special_mode mode,
                         token_list *out) MUST_CHECK;
