@@ -250,7 +250,10 @@ static status add_rope(bench *b, int heads, int dim, double times) {
     r.table = arena_alloc(&b->memory, (size_t)(b->s->seq_len * dim) * sizeof(float));
     r.positions = arena_alloc(&b->memory, (size_t)b->tokens * sizeof *r.positions);
     if (r.table == NULL || r.positions == NULL) return STATUS_MEMORY;
-    rope_table(DTYPE_F32, b->s->seq_len, dim, 10000, r.table);
+    double *frequency = arena_alloc(&b->memory, (size_t)dim / 2 * sizeof *frequency);
+    if (frequency == NULL) return STATUS_MEMORY;
+    rope_frequencies(dim, 10000, frequency);
+    rope_table(DTYPE_F32, b->s->seq_len, dim, frequency, 1, r.table);
     for (int64_t i = 0; i < b->tokens; i++)
         r.positions[i] = (int32_t)(i % b->s->seq_len);
     double seconds;

@@ -3,7 +3,8 @@
  * A token turns by the angle of its position inside its document. Rotation is orthogonal, so
  * backward rotates the gradient back, in place too. Saved: the rotary position of each token.
  *
- * Tables of cosines and sines depend on (dim, base) alone. They belong to the parameter set, are
+ * Tables of cosines and sines depend on the frequencies and the amplitude alone, which scaled
+ * positions (model/rope.c) choose and nothing here knows about. They belong to the parameter set, are
  * made on first use and grow by doubling, because a table per call would cost a generated token at
  * position 10,000 as much as a prompt of 10,000 tokens. An outgrown table stays valid: records
  * point to it.
@@ -13,32 +14,47 @@
 #include "autograd/op_internal.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define CONSTANTS_LIMIT ((size_t)1 << 36) /* address space, not memory */
 #define FIRST_POSITIONS 256
+#define MOST_DIM        1024
 
 typedef struct rotary_table {
     struct rotary_table *next;
     int dim;
-    double base;
+    double amplitude;
     int64_t n;    /* positions */
     void *values; /* [n, dim] */
+    double frequency[];
 } rotary_table;
 
-static rotary_table *find_table(param_set *s, int dim, double base) {
+static rotary_table *find_table(param_set *s, int dim, const double *frequency, double amplitude) {
+    size_t bytes = (size_t)(dim / 2) * sizeof *frequency;
     for (rotary_table *r = s->rotary; r != NULL; r = r->next)
-        if (r->dim == dim && r->base == base) return r;
-    rotary_table *made = arena_zalloc(&s->constants, sizeof *made);
+        if (r->dim == dim && r->amplitude == amplitude &&
+            memcmp(r->frequency, frequency, bytes) == 0)
+            return r;
+    rotary_table *made = arena_zalloc(&s->constants, sizeof *made + bytes);
     if (made == NULL) return NULL;
-    *made = (rotary_table){.next = s->rotary, .dim = dim, .base = base};
+    *made = (rotary_table){.next = s->rotary, .dim = dim, .amplitude = amplitude};
+    memcpy(made->frequency, frequency, bytes);
     s->rotary = made;
     return made;
 }
 
 /* The table with at least n positions. */
-static status rotary_values(param_set *s, int dim, double base, int64_t n, const void **values) {
+static status rotary_values(param_set *s, const rope_options *o, int64_t n, const void **values) {
+    double plain[MOST_DIM / 2];
+    const double *frequency = o->frequency;
+    double amplitude = o->amplitude != 0 ? o->amplitude : 1;
+    int dim = o->dim;
     if (s->constants.base == NULL) TRY(arena_init(&s->constants, "rotary tables", CONSTANTS_LIMIT));
-    rotary_table *r = find_table(s, dim, base);
+    if (frequency == NULL) {
+        rope_frequencies(dim, o->base, plain);
+        frequency = plain;
+    }
+    rotary_table *r = find_table(s, dim, frequency, amplitude);
     if (r == NULL) return STATUS_MEMORY;
     if (r->n < n) {
         int64_t room = FIRST_POSITIONS;
@@ -46,7 +62,7 @@ static status rotary_values(param_set *s, int dim, double base, int64_t n, const
             room *= 2;
         void *grown = arena_alloc(&s->constants, (size_t)(room * dim) * dtype_size(s->dtype));
         if (grown == NULL) return STATUS_MEMORY;
-        rope_table(s->dtype, room, dim, base, grown);
+        rope_table(s->dtype, room, dim, r->frequency, amplitude, grown);
         r->values = grown;
         r->n = room;
     }
@@ -83,7 +99,7 @@ static status rope_forward(tape *t, rope_record *r, const token_layout *layout) 
                         "its rotary position is negative", "report this as a bug");
         if (r->positions[i] > last) last = r->positions[i];
     }
-    TRY(rotary_values(t->params, r->o.dim, r->o.base, last + 1, &r->table));
+    TRY(rotary_values(t->params, &r->o, last + 1, &r->table));
     rotate(t, r, &r->x->value, false);
     return STATUS_OK;
 }
@@ -91,7 +107,8 @@ static status rope_forward(tape *t, rope_record *r, const token_layout *layout) 
 var *op_rope(tape *t, var *x, const token_layout *layout, const rope_options *o) {
     if (!tape_ok(t)) return t->poison;
     int64_t end = o->column + (o->n_head - 1) * o->head_stride + o->dim;
-    if (layout->n != x->value.dim[0] || o->dim % 2 != 0 || o->column < 0 || end > x->value.dim[1])
+    if (layout->n != x->value.dim[0] || o->dim % 2 != 0 || o->dim > MOST_DIM || o->column < 0 ||
+        end > x->value.dim[1])
         return op_shape_error(
             t, "rope",
             text("%d heads of %d, %" PRId64 " apart from column %" PRId64 " of %s", o->n_head,

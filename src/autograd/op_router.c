@@ -150,7 +150,8 @@ static status choose(tape *t, const router_record *r, const param *bias, int32_t
     const router_options *o = &r->o;
     if (filled) return replayed_check(r);
     router_top_k(t->dtype, r->layout.n, o->n_expert, o->n_used, o->n_group, o->topk_group,
-                 r->score.data, bias != NULL ? bias->master : NULL, ids);
+                 o->score == SCORE_SOFTMAX ? 1 : 2, r->score.data,
+                 bias != NULL ? bias->master : NULL, ids);
     tape_choice_filled(t, o->choice);
     return STATUS_OK;
 }

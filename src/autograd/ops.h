@@ -21,6 +21,10 @@ var *op_concat(tape *t, var *a, var *b); /* columns of a, then of b */
 /* Rows rows[0..n) of x, copied (the positions whose logits are wanted). */
 var *op_take_rows(tape *t, var *x, const int32_t *rows, int64_t n);
 var *op_rmsnorm(tape *t, var *x, param *w, double eps);
+/* The same per head: x is [rows, heads * n], w [n]. */
+var *op_head_norm(tape *t, var *x, param *w, double eps);
+/* Adds b [columns] to each row of y in place and returns y: no other op may need the rows before. */
+var *op_bias(tape *t, var *y, param *b);
 /* x is [rows, 2f]: gate columns, then up columns -> silu(gate) * up [rows, f]. */
 var *op_swiglu(tape *t, var *gate_up);
 
@@ -35,11 +39,13 @@ typedef struct token_layout {
 
 typedef struct rope_options {
     int n_head;
-    int64_t head_stride; /* columns from one head's part to the next */
-    int64_t column;      /* column of the first head's rotated part */
-    int dim;             /* r */
-    bool interleaved;    /* DeepSeek true, llama and qwen false */
-    double base;
+    int64_t head_stride;     /* columns from one head's part to the next */
+    int64_t column;          /* column of the first head's rotated part */
+    int dim;                 /* r */
+    bool interleaved;        /* DeepSeek true, llama and qwen false */
+    double base;             /* frequencies base^(-2i/dim), unless given: */
+    const double *frequency; /* [dim / 2], must outlive the call; NULL: by base */
+    double amplitude;        /* of cosine and sine; 0 stands for 1 */
 } rope_options;
 /* Rotates in place (backward rotates the gradient back in place) and returns x: no other op may
  * need the unrotated values. */

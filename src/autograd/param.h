@@ -28,7 +28,8 @@ typedef struct param_view {
 typedef enum param_kind {
     PARAM_MATRIX,    /* hidden weights: decay; Muon may take them */
     PARAM_EMBEDDING, /* embeddings and heads: decay off */
-    PARAM_VECTOR,    /* norms: decay off */
+    PARAM_VECTOR,    /* norms: start at one, decay off */
+    PARAM_BIAS,      /* of a projection: starts at zero, decay off */
     PARAM_ROUTER,    /* router matrix: products always in full precision */
     PARAM_STATE,     /* not trained by gradient (router bias); saved and loaded */
 } param_kind;

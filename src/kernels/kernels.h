@@ -70,8 +70,11 @@ void swiglu_backward(dtype t, int64_t rows, int64_t f, const void *gate, const v
  * frequencies, then sin. positions: [rows] row of the table. inverse: the backward rotation. */
 void rope(dtype t, int64_t rows, int n_head, int64_t head_stride, int r, bool interleaved,
           bool inverse, const int32_t *positions, const void *table, void *x, int64_t ldx);
-/* Fills the table for positions [0, n): angle = pos * base^(-2i/r), computed in f64. */
-void rope_table(dtype t, int64_t n, int r, double base, void *table);
+/* frequency[i] = base^(-2i/r), i < r / 2. */
+void rope_frequencies(int r, double base, double *frequency);
+/* Fills the table for positions [0, n): angle = pos * frequency[i], i < r / 2, cosine and sine times
+ * `amplitude`, computed in f64. */
+void rope_table(dtype t, int64_t n, int r, const double *frequency, double amplitude, void *table);
 
 /* Rows of a table: y[i] = table[ids[i]]; ids are already checked. */
 void gather_rows(dtype t, int64_t rows, int64_t c, const void *table, const int32_t *ids, void *y);
@@ -132,10 +135,12 @@ status attention_backward(const attention_call *calls, const attention_gradient 
 
 /* -- mixture of experts -- */
 /* For each row: the k largest of score + bias (bias NULL = 0), ties to the lower index, NaN last;
- * ids ascending in [rows, k]. With groups > 1 (at most 64) only the keep_groups groups with the
- * largest sums of their two best biased scores take part (DeepSeek-V3, arXiv 2412.19437, 2.1.2). */
+ * ids ascending in [rows, k]. With groups > 1 (at most 64) only the keep_groups best groups take
+ * part: a group is worth the sum of its `group_best` (1 or 2) best biased scores, 2 in DeepSeek-V3
+ * (arXiv 2412.19437, 2.1.2), 1 in DeepSeek-V2. */
+#define ROUTER_MOST_GROUPS 64
 void router_top_k(dtype t, int64_t rows, int n_expert, int k, int groups, int keep_groups,
-                  const void *score, const void *bias, int32_t *ids);
+                  int group_best, const void *score, const void *bias, int32_t *ids);
 /* Stable counting sort of the rows * k choices by expert. offset[n_expert + 1]: segment starts in
  * the sorted order, each padded to a multiple of 32 rows. source[offset[n_expert]]: the choice
  * index (row * k + slot) of each sorted place, -1 in padding. place[rows * k]: where a choice went.

@@ -22,7 +22,7 @@
 typedef struct router_job {
     dtype t;
     int64_t rows, piece;
-    int n_expert, k, groups, keep_groups;
+    int n_expert, k, groups, keep_groups, group_best;
     const void *score, *bias;
     int32_t *ids;
 } router_job;
@@ -36,7 +36,7 @@ static double biased(const router_job *j, int64_t row, int expert) {
     return s == s ? s : -(double)INFINITY;
 }
 
-/* Sum of the two best scores of a group. */
+/* The best score of a group, or the sum of its two best. */
 static double group_score(const router_job *j, int64_t row, int group) {
     int size = j->n_expert / j->groups;
     double best = -(double)INFINITY, second = -(double)INFINITY;
@@ -49,11 +49,11 @@ static double group_score(const router_job *j, int64_t row, int group) {
             second = s;
         }
     }
-    return size > 1 ? best + second : best;
+    return j->group_best > 1 && size > 1 ? best + second : best;
 }
 
 static uint64_t kept_groups(const router_job *j, int64_t row) {
-    double score[64];
+    double score[ROUTER_MOST_GROUPS];
     for (int g = 0; g < j->groups; g++)
         score[g] = group_score(j, row, g);
     uint64_t kept = 0;
@@ -104,7 +104,7 @@ static void router_chunk(void *context, int64_t chunk) {
 }
 
 void router_top_k(dtype t, int64_t rows, int n_expert, int k, int groups, int keep_groups,
-                  const void *score, const void *bias, int32_t *ids) {
+                  int group_best, const void *score, const void *bias, int32_t *ids) {
     router_job j = {.t = t,
                     .rows = rows,
                     .piece = 64,
@@ -112,6 +112,7 @@ void router_top_k(dtype t, int64_t rows, int n_expert, int k, int groups, int ke
                     .k = k,
                     .groups = groups,
                     .keep_groups = keep_groups,
+                    .group_best = group_best,
                     .score = score,
                     .bias = bias,
                     .ids = ids};

@@ -328,14 +328,18 @@ void rope(dtype t, int64_t rows, int n_head, int64_t head_stride, int r, bool in
     pool_for(ceil_div(rows, j.piece), rope_chunk, &j);
 }
 
-void rope_table(dtype t, int64_t n, int r, double base, void *table) {
-    for (int i = 0; i < r / 2; i++) {
-        double frequency = pow(base, -2.0 * i / r);
+void rope_frequencies(int r, double base, double *frequency) {
+    for (int i = 0; i < r / 2; i++)
+        frequency[i] = pow(base, -2.0 * i / r);
+}
+
+void rope_table(dtype t, int64_t n, int r, const double *frequency, double amplitude, void *table) {
+    for (int i = 0; i < r / 2; i++)
         for (int64_t p = 0; p < n; p++) {
-            real_set(t, table, p * r + i, cos((double)p * frequency));
-            real_set(t, table, p * r + r / 2 + i, sin((double)p * frequency));
+            double angle = (double)p * frequency[i];
+            real_set(t, table, p * r + i, amplitude * cos(angle));
+            real_set(t, table, p * r + r / 2 + i, amplitude * sin(angle));
         }
-    }
 }
 
 /* -- tables of rows -- */

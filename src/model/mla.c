@@ -5,7 +5,7 @@
  *     q    = W_qb norm(a[0, qr))        [n, H (n + r)]     per head: nope, then rope
  *     k_pe = a[qr + kr, + r)            [n, r]             one for all heads, rotated, not normalised
  *     kv   = W_kvb norm(a[qr, + kr))    [n, H (n + v)]     per head: key, then value
- *     s_ij = (q_nope_i . k_nope_j + q_pe_i . k_pe_j) (n + r)^-1/2
+ *     s_ij = (q_nope_i . k_nope_j + q_pe_i . k_pe_j) m (n + r)^-1/2      m: rope.c, 1 without YaRN
  *
  * Rotation is interleaved: pairs (2i, 2i+1). Without a query rank the first rows of W_qkv_a are the
  * query projection itself. Keys and values are never copied out of kv: attention is told the stride
@@ -17,15 +17,19 @@
 
 #include <math.h>
 
+/* Published programs do not take rms_norm_eps here, though all released files have this number. */
+#define LATENT_EPS 1e-6
+
 static var *rotate(tape *t, const block *b, var *x, int n_head, int64_t stride, int64_t column) {
-    const model_config *c = &b->forward->m->config;
+    const model *m = b->forward->m;
     return op_rope(t, x, &b->forward->batch.layout,
                    &(rope_options){.n_head = n_head,
                                    .head_stride = stride,
                                    .column = column,
-                                   .dim = c->qk_rope_head_dim,
+                                   .dim = m->rope.dim,
                                    .interleaved = true,
-                                   .base = c->rope_theta});
+                                   .frequency = m->rope.frequency,
+                                   .amplitude = m->rope.amplitude});
 }
 
 var *mla_attention(tape *t, const block *b, var *x) {
@@ -37,22 +41,22 @@ var *mla_attention(tape *t, const block *b, var *x) {
 
     var *a = rotate(t, b, op_linear(t, x, l->qkv), 1, r, query + kr);
     var *q = op_slice(t, a, 0, query);
-    if (c->q_lora_rank > 0)
-        q = op_linear(t, op_rmsnorm(t, q, l->q_a_norm, c->rms_norm_eps), l->q_b);
+    if (c->q_lora_rank > 0) q = op_linear(t, op_rmsnorm(t, q, l->q_a_norm, LATENT_EPS), l->q_b);
     q = rotate(t, b, q, c->n_head, n + r, n);
-    var *latent = op_rmsnorm(t, op_slice(t, a, query, kr), l->kv_a_norm, c->rms_norm_eps);
+    var *latent = op_rmsnorm(t, op_slice(t, a, query, kr), l->kv_a_norm, LATENT_EPS);
     var *kv = op_linear(t, latent, l->kv_b);
     var *keys = op_slice(t, kv, 0, (H - 1) * head + n);
     var *values = op_slice(t, kv, n, (H - 1) * head + v);
     var *shared = op_slice(t, a, query + kr, r);
-    var *o = attend(t, b, q, keys, shared, values,
-                    &(attention_shape){.n_head = c->n_head,
-                                       .n_kv_head = c->n_head,
-                                       .qk_dim = c->qk_nope_head_dim,
-                                       .shared_dim = c->qk_rope_head_dim,
-                                       .v_dim = c->v_head_dim,
-                                       .k_head_stride = head,
-                                       .v_head_stride = head,
-                                       .scale = 1 / sqrt((double)(n + r))});
+    var *o = attend(
+        t, b, q, keys, shared, values,
+        &(attention_shape){.n_head = c->n_head,
+                           .n_kv_head = c->n_head,
+                           .qk_dim = c->qk_nope_head_dim,
+                           .shared_dim = c->qk_rope_head_dim,
+                           .v_dim = c->v_head_dim,
+                           .k_head_stride = head,
+                           .v_head_stride = head,
+                           .scale = b->forward->m->rope.score_scale / sqrt((double)(n + r))});
     return op_linear(t, o, l->o);
 }

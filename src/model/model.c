@@ -15,10 +15,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static bool layer_routed(const model_config *c, int64_t index) {
-    return c->n_expert > 0 && index >= c->first_k_dense;
-}
-
 /* Layers, their choice slots and counts. */
 static status layers_init(model *m) {
     const model_config *c = &m->config;
@@ -32,11 +28,16 @@ static status layers_init(model *m) {
     for (int64_t i = 0; i < n; i++) {
         model_layer *l = &m->layers[i];
         l->choice = -1;
-        if (!layer_routed(c, i)) continue;
+        if (!model_config_routed(c, i)) continue;
         l->choice = choice++;
         l->counts = arena_zalloc(&m->memory, counts);
         if (l->counts == NULL) return STATUS_MEMORY;
     }
+    m->rope.dim = c->family == MODEL_LLAMA ? c->head_dim : c->qk_rope_head_dim;
+    m->rope.frequency =
+        arena_alloc(&m->memory, (size_t)m->rope.dim / 2 * sizeof *m->rope.frequency);
+    if (m->rope.frequency == NULL) return STATUS_MEMORY;
+    model_rope_fill(c, &m->rope);
     return STATUS_OK;
 }
 
@@ -54,12 +55,6 @@ done:
 }
 
 status model_init(model *m, const model_config *c, dtype real) {
-    memset(m, 0, sizeof *m);
-    if (c->n_expert > 0 && !c->sigmoid && c->n_group > 1)
-        return FAIL(F_MODEL_UNKNOWN, "groups of experts with softmax scores",
-                    text("model configuration, n_group %d", c->n_group),
-                    "groups are scored by their two best biased experts, which needs sigmoid",
-                    "this shape can be counted and planned only; choose a sigmoid one to run");
     TRY(model_describe(m, c, real));
     status s = param_set_allocate(&m->params);
     if (s != STATUS_OK) model_clear(m);

@@ -19,6 +19,7 @@
 typedef struct model_layer { /* NULL where the family has none */
     param *input_norm, *post_norm;
     /* qkv: dense [(H + 2 Hk) hd, d]; MLA [qr + kr + r, d], without a query rank H(n + r) for qr */
+    param *qkv_bias, *q_norm, *k_norm; /* dense: [(H + 2 Hk) hd], [hd], [hd] */
     param *qkv, *q_a_norm, *q_b, *kv_a_norm, *kv_b, *o;
     param *gate_up, *down;               /* dense: [2f, d], [d, f] */
     param *router, *router_bias;         /* [E, d], [E] */
@@ -28,22 +29,34 @@ typedef struct model_layer { /* NULL where the family has none */
     int64_t *counts; /* [E] tokens routed while recording, since model_counts_clear */
 } model_layer;
 
+/* Rotary positions of this model, scaling included (rope.c). */
+typedef struct model_rope {
+    int dim;            /* of the rotated part of a head */
+    double *frequency;  /* [dim / 2] */
+    double amplitude;   /* of cosine and sine */
+    double score_scale; /* on the scale of latent attention */
+} model_rope;
+
 typedef struct model {
     model_config config;
     param_set params;
     param *embedding, *norm, *head; /* head == embedding when tied */
     model_layer *layers;            /* n_layer, then n_mtp more */
     param *mtp_embed_norm, *mtp_hidden_norm, *mtp_project, *mtp_norm;
+    model_rope rope;
     arena memory;
 } model;
 
 /* Names and shapes of all parameters without their memory: enough to count (params.count) and plan
  * any size. real: DTYPE_F32, or DTYPE_F64 for gradient checks. Clear with model_clear. */
 status model_describe(model *m, const model_config *c, dtype real) MUST_CHECK;
-/* The same with memory, zeroed; F_MODEL_UNKNOWN for shapes that can only be counted (V2). */
+/* The same with memory, zeroed. */
 status model_init(model *m, const model_config *c, dtype real) MUST_CHECK;
 void model_clear(model *m);
 status model_forward(model *m, tape *t, const model_batch *batch, model_result *result) MUST_CHECK;
+
+/* Frequencies and factors of c into rope; rope->dim and room for dim / 2 frequencies are given. */
+void model_rope_fill(const model_config *c, model_rope *rope);
 
 int model_n_choices(const model *m);
 void model_counts_clear(model *m);

@@ -6,6 +6,7 @@
  *
  *     parameter        shape                    rows, in order
  *     qkv              [(H + 2 Hk) hd, d]       q_proj, k_proj, v_proj
+ *     qkv_bias         [(H + 2 Hk) hd]          q_proj, k_proj, v_proj (qwen2)
  *     qkv (MLA)        [qr + kr + r, d]         q_a_proj (or q_proj, H(n+r) rows, without a query
  *                                               rank), kv_a_proj_with_mqa
  *     gate_up          [2 f, d]                 gate_proj, up_proj
@@ -81,6 +82,16 @@ static void describe_gqa(describer *d, model_layer *l) {
     view(d, l->qkv, "self_attn.q_proj.weight", 0, q);
     view(d, l->qkv, "self_attn.k_proj.weight", q, kv);
     view(d, l->qkv, "self_attn.v_proj.weight", q + kv, kv);
+    if (c->qkv_bias) {
+        l->qkv_bias = add(d, PARAM_BIAS, "self_attn.qkv_bias", 1, (int64_t[]){q + 2 * kv}, 0);
+        view(d, l->qkv_bias, "self_attn.q_proj.bias", 0, q);
+        view(d, l->qkv_bias, "self_attn.k_proj.bias", q, kv);
+        view(d, l->qkv_bias, "self_attn.v_proj.bias", q + kv, kv);
+    }
+    if (c->qk_norm) {
+        l->q_norm = norm(d, "self_attn.q_norm.weight", c->head_dim);
+        l->k_norm = norm(d, "self_attn.k_norm.weight", c->head_dim);
+    }
     l->o = matrix(d, PARAM_MATRIX, "self_attn.o_proj.weight", c->d_model, q, d->out_std);
 }
 

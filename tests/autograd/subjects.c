@@ -83,6 +83,23 @@ static var *norm_slice_run(fixture *f, tape *t, var **x) {
     return op_rmsnorm(t, op_slice(t, x[0], 3, 4), f->p[0], 1e-5);
 }
 
+static void bias_describe(fixture *f) {
+    linear_describe(f);
+    add_param(f, PARAM_BIAS, "b", 1, 19, 0, 0);
+}
+static var *bias_run(fixture *f, tape *t, var **x) {
+    return op_bias(t, op_linear(t, x[0], f->p[0]), f->p[1]);
+}
+
+static void head_norm_describe(fixture *f) {
+    add_input(f, 0, 23);
+    add_param(f, PARAM_VECTOR, "w", 1, 7, 0, 0);
+}
+/* Three heads inside a wider row. */
+static var *head_norm_run(fixture *f, tape *t, var **x) {
+    return op_head_norm(t, op_slice(t, x[0], 1, 21), f->p[0], 1e-5);
+}
+
 static void swiglu_describe(fixture *f) {
     add_input(f, 0, 38);
 }
@@ -296,6 +313,8 @@ const subject subjects[] = {
     {"linear of slices", linear_slice_describe, linear_slice_run, 4, 2, .no_split = true},
     {"rmsnorm", norm_describe, norm_run, 1, 1},
     {"rmsnorm of a slice", norm_slice_describe, norm_slice_run, 1, 1},
+    {"linear with bias", bias_describe, bias_run, 2, 2},
+    {"rmsnorm of heads", head_norm_describe, head_norm_run, 1, 1, .no_split = true},
     {"swiglu", swiglu_describe, swiglu_run, 1, 0},
     {"swiglu of a slice", swiglu_describe, swiglu_slice_run, 1, 0},
     {"rope interleaved", rope_describe, rope_interleaved_run, 2, 0},

@@ -9,7 +9,7 @@
 #include <string.h>
 
 size_t fuzz_seed(int i, uint8_t *out, size_t room) {
-    static const char *const presets[] = {"f-1m", "shakespeare-char", "V3", "V2-Lite"};
+    static const char *const presets[] = {"f-1m", "shakespeare-char", "V3", "V2-Lite", "V2"};
     if ((size_t)i >= sizeof presets / sizeof presets[0]) return 0;
     json_t *json;
     if (model_config_to_json(&model_preset_find(presets[i])->config, &json) != STATUS_OK) return 0;

@@ -5,11 +5,11 @@ TEST(router_takes_the_best_with_ties_to_the_lower_index) {
     use_threads(2);
     double score[6] = {0.5, 0.9, 0.5, 0.9, 0.1, 0.5};
     int32_t ids[4];
-    router_top_k(DTYPE_F64, 1, 6, 4, 1, 1, score, NULL, ids);
+    router_top_k(DTYPE_F64, 1, 6, 4, 1, 1, 2, score, NULL, ids);
     CHECK(ids[0] == 0 && ids[1] == 1 && ids[2] == 2 && ids[3] == 3, "%d %d %d %d", ids[0], ids[1],
           ids[2], ids[3]);
     double bias[6] = {0, 0, 0, 0, 1, 0.2};
-    router_top_k(DTYPE_F64, 1, 6, 2, 1, 1, score, bias, ids);
+    router_top_k(DTYPE_F64, 1, 6, 2, 1, 1, 2, score, bias, ids);
     CHECK(ids[0] == 1 && ids[1] == 4, "bias moves the choice: %d %d", ids[0], ids[1]);
 }
 
@@ -20,7 +20,7 @@ TEST(router_random_against_sorting) {
     int32_t ids[ROWS * K];
     for (int i = 0; i < ROWS * E; i += 3)
         score[i] = floorf(score[i] * 4) / 4; /* ties */
-    router_top_k(DTYPE_F32, ROWS, E, K, 1, 1, score, bias, ids);
+    router_top_k(DTYPE_F32, ROWS, E, K, 1, 1, 2, score, bias, ids);
     for (int row = 0; row < ROWS; row++) {
         for (int i = 0; i < K; i++) {
             int e = ids[row * K + i], better = 0;
@@ -42,15 +42,24 @@ TEST(router_groups) {
     /* group sums of the two best: 1.0, 1.7, 1.6, 0.3; keep 2 */
     double score[12] = {0.9, 0.1, 0.05, 0.8, 0.9, 0.0, 0.8, 0.2, 0.8, 0.1, 0.2, 0.1};
     int32_t ids[3];
-    router_top_k(DTYPE_F64, 1, 12, 3, 4, 2, score, NULL, ids);
+    router_top_k(DTYPE_F64, 1, 12, 3, 4, 2, 2, score, NULL, ids);
     CHECK(ids[0] == 3 && ids[1] == 4 && ids[2] == 6, "%d %d %d", ids[0], ids[1], ids[2]);
+}
+
+/* Best of each group: 0.9, 0.8, 0.85, 0.1; by sums of two the first group would lose. */
+TEST(router_groups_by_their_best) {
+    use_threads(1);
+    double score[8] = {0.9, 0.0, 0.8, 0.7, 0.85, 0.6, 0.1, 0.1};
+    int32_t ids[3];
+    router_top_k(DTYPE_F64, 1, 8, 3, 4, 2, 1, score, NULL, ids);
+    CHECK(ids[0] == 0 && ids[1] == 4 && ids[2] == 5, "%d %d %d", ids[0], ids[1], ids[2]);
 }
 
 TEST(router_group_scores_may_be_negative) {
     use_threads(1);
     double score[4] = {-0.9, -0.8, -0.1, -0.2};
     int32_t ids[2];
-    router_top_k(DTYPE_F64, 1, 4, 2, 2, 1, score, NULL, ids);
+    router_top_k(DTYPE_F64, 1, 4, 2, 2, 1, 2, score, NULL, ids);
     CHECK(ids[0] == 2 && ids[1] == 3, "losing groups stay out: %d %d", ids[0], ids[1]);
 }
 
@@ -58,7 +67,7 @@ TEST(router_survives_nan) {
     use_threads(1);
     float score[5] = {NAN, NAN, 0.1f, NAN, -INFINITY};
     int32_t ids[5];
-    router_top_k(DTYPE_F32, 1, 5, 5, 1, 1, score, NULL, ids);
+    router_top_k(DTYPE_F32, 1, 5, 5, 1, 1, 2, score, NULL, ids);
     for (int i = 0; i < 5; i++)
         CHECK(ids[i] == i, "id %d is %d", i, ids[i]);
 }

@@ -89,7 +89,9 @@ static void case_rope(output *o, int64_t rows, int64_t c, uint64_t seed) {
     int heads = (int)(c / r);
     if (heads == 0) return;
     void *table = zero_array(o->t, 50 * r);
-    rope_table(o->t, 50, r, 10000.0, table);
+    double frequency[4];
+    rope_frequencies(r, 10000.0, frequency);
+    rope_table(o->t, 50, r, frequency, 1, table);
     int32_t *positions = zero_array(DTYPE_F32, rows);
     for (int64_t i = 0; i < rows; i++)
         positions[i] = random_int(seed + (uint64_t)i, 0, 49);
@@ -324,8 +326,9 @@ TEST(rope_inverse_and_relative) {
     use_threads(1);
     use_tier((int)kernels_best_tier());
     enum { R = 32, N = 40 };
-    double table[N * R], x[R], y[R], at[R];
-    rope_table(DTYPE_F64, N, R, 10000.0, table);
+    double table[N * R], x[R], y[R], at[R], frequency[R / 2];
+    rope_frequencies(R, 10000.0, frequency);
+    rope_table(DTYPE_F64, N, R, frequency, 1, table);
     for (int interleaved = 0; interleaved < 2; interleaved++) {
         double *q = random_array(DTYPE_F64, R, 1), *k = random_array(DTYPE_F64, R, 2), dots[2];
         for (int shift = 0; shift < 2; shift++) {
@@ -351,7 +354,9 @@ TEST(rope_pairs) {
     use_threads(1);
     double table[2 * 4], x[4] = {1, 2, 3, 4};
     int32_t one = 1;
-    rope_table(DTYPE_F64, 2, 4, 100.0, table); /* frequencies 1, 0.1 */
+    double frequency[2];
+    rope_frequencies(4, 100.0, frequency); /* 1, 0.1 */
+    rope_table(DTYPE_F64, 2, 4, frequency, 1, table);
     rope(DTYPE_F64, 1, 1, 4, 4, true, false, &one, table, x, 4);
     double want[4] = {cos(1.0) - 2 * sin(1.0), sin(1.0) + 2 * cos(1.0), 3 * cos(0.1) - 4 * sin(0.1),
                       3 * sin(0.1) + 4 * cos(0.1)};
@@ -361,6 +366,12 @@ TEST(rope_pairs) {
     double halves[4] = {cos(1.0) - 3 * sin(1.0), 2 * cos(0.1) - 4 * sin(0.1),
                         sin(1.0) + 3 * cos(1.0), 2 * sin(0.1) + 4 * cos(0.1)};
     CHECK(distance(DTYPE_F64, z, DTYPE_F64, halves, 4) < 1e-15, "halves");
+    double w[4] = {1, 2, 3, 4};
+    rope_table(DTYPE_F64, 2, 4, frequency, 0.5, table);
+    rope(DTYPE_F64, 1, 1, 4, 4, false, false, &one, table, w, 4);
+    for (int i = 0; i < 4; i++)
+        halves[i] *= 0.5;
+    CHECK(distance(DTYPE_F64, w, DTYPE_F64, halves, 4) < 1e-15, "amplitude");
 }
 
 TEST(rmsnorm_dw_does_not_depend_on_micro_batches) {

@@ -119,6 +119,7 @@ bool model_make(model *m, const model_config *c, dtype real, uint64_t seed) {
     for (int i = 0; i < m->params.n; i++) {
         const param *p = m->params.all[i];
         if (p->kind == PARAM_VECTOR) add_noise(&m->params, p, seed, 0.1);
+        if (p->kind == PARAM_BIAS) add_noise(&m->params, p, seed, 0.3);
         if (p->kind == PARAM_STATE) add_noise(&m->params, p, seed, 0.02);
     }
     param_set_changed(&m->params);

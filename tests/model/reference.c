@@ -55,9 +55,12 @@ static double sigmoid_of(double x) {
 
 /* Rotates the pair (a, b) as pair i of r / 2 at `position` [1.4]. */
 static void rotate_pair(const reference *r, double *a, double *b, int i, int width, int position) {
-    double angle = position * pow(r->m->config.rope_theta, -2.0 * i / width);
+    bool plain = r->m->config.rope.kind == ROPE_PLAIN; /* scaled ones have goldens */
+    double angle = position * (plain ? pow(r->m->config.rope_theta, -2.0 * i / width)
+                                     : r->m->rope.frequency[i]);
+    double size = plain ? 1 : r->m->rope.amplitude;
     double x = *a * cos(angle) - *b * sin(angle), y = *a * sin(angle) + *b * cos(angle);
-    *a = x, *b = y;
+    *a = size * x, *b = size * y;
 }
 static void rotate_adjacent(const reference *r, double *x, int width, int position) {
     for (int i = 0; i < width / 2; i++)
@@ -79,7 +82,7 @@ static void softmax_attention(const reference *r, int64_t dq, int64_t dv, const 
             p[j] = 0;
             for (int64_t i = 0; i < dq; i++)
                 p[j] += q[t * ldq + i] * k[j * ldk + i];
-            p[j] /= sqrt((double)dq);
+            p[j] *= r->m->rope.score_scale / sqrt((double)dq);
             most = fmax(most, p[j]);
         }
         for (int64_t j = r->first[t]; j <= t; j++)
@@ -129,6 +132,30 @@ static void latent_attention(const reference *r, int64_t layer, const double *x,
         product(weight(r, layer, "self_attn.o_proj.weight"), d, H * v, o + t * H * v, y + t * d);
 }
 
+static void add_to(int64_t n, const double *b, double *y) {
+    for (int64_t i = 0; i < n; i++)
+        y[i] += b[i];
+}
+
+/* Qwen2 */
+static void add_biases(const reference *r, int64_t layer, double *q, double *k, double *v) {
+    const model_config *c = &r->m->config;
+    if (!c->qkv_bias) return;
+    add_to(c->n_head * c->head_dim, weight(r, layer, "self_attn.q_proj.bias"), q);
+    add_to(c->n_kv_head * c->head_dim, weight(r, layer, "self_attn.k_proj.bias"), k);
+    add_to(c->n_kv_head * c->head_dim, weight(r, layer, "self_attn.v_proj.bias"), v);
+}
+
+/* Qwen3 */
+static void norm_heads(const reference *r, int64_t layer, double *q, double *k) {
+    const model_config *c = &r->m->config;
+    if (!c->qk_norm) return;
+    for (int h = 0; h < c->n_head; h++, q += c->head_dim)
+        norm(r, weight(r, layer, "self_attn.q_norm.weight"), c->head_dim, q, q);
+    for (int h = 0; h < c->n_kv_head; h++, k += c->head_dim)
+        norm(r, weight(r, layer, "self_attn.k_norm.weight"), c->head_dim, k, k);
+}
+
 /* Grouped queries [1.8]. */
 static void grouped_attention(const reference *r, int64_t layer, const double *x, double *y) {
     const model_config *c = &r->m->config;
@@ -142,6 +169,8 @@ static void grouped_attention(const reference *r, int64_t layer, const double *x
                 k + t * Hk * hd);
         product(weight(r, layer, "self_attn.v_proj.weight"), Hk * hd, d, x + t * d,
                 v + t * Hk * hd);
+        add_biases(r, layer, q + t * H * hd, k + t * Hk * hd, v + t * Hk * hd);
+        norm_heads(r, layer, q + t * H * hd, k + t * Hk * hd);
         for (int64_t h = 0; h < H; h++)
             rotate_halves(r, q + (t * H + h) * hd, (int)hd, position);
         for (int64_t h = 0; h < Hk; h++)
@@ -188,7 +217,7 @@ static void choose(const reference *r, int64_t layer, const double *x, double *s
         biased[e] = score[e] + (b != NULL ? b[e] : 0);
         taken[e] = false;
     }
-    for (int g = 0; g < G; g++) { /* the two best of each group */
+    for (int g = 0; g < G; g++) { /* the two best of each group; V2: the best */
         double one = -HUGE_VAL, two = -HUGE_VAL;
         for (int e = g * per; e < (g + 1) * per; e++) {
             if (biased[e] > one)
@@ -196,7 +225,7 @@ static void choose(const reference *r, int64_t layer, const double *x, double *s
             else if (biased[e] > two)
                 two = biased[e];
         }
-        group[g] = one + two;
+        group[g] = c->sigmoid ? one + two : one;
     }
     for (int out = G; G > 1 && out > c->topk_group; out--) { /* the worst group leaves */
         int worst = -1;
@@ -257,7 +286,8 @@ static void decoder_block(reference *r, int64_t layer, double *x) {
         x[i] += y[i], y[i] = 0;
     for (int64_t t = 0; t < r->n; t++)
         norm(r, weight(r, layer, "post_attention_layernorm.weight"), d, x + t * d, h + t * d);
-    if (c->n_expert > 0 && layer >= c->first_k_dense)
+    if (c->n_expert > 0 && layer >= c->first_k_dense &&
+        (c->moe_layer_freq < 2 || layer % c->moe_layer_freq == 0))
         experts(r, layer, h, y);
     else
         for (int64_t t = 0; t < r->n; t++)

@@ -1,6 +1,8 @@
 /* test_config.c - configurations: both ways through JSON, counted, and refused by name. */
 #include "model_fixture.h"
 
+#include <math.h>
+
 static bool same_config(const model_config *a, const model_config *b) {
     json_t *ja = NULL, *jb = NULL;
     bool same = model_config_to_json(a, &ja) == STATUS_OK &&
@@ -79,7 +81,6 @@ TEST(config_json_round_trip) {
     for (int i = 0; i < model_preset_count(); i++) {
         const model_preset *p = model_preset_at(i);
         model_config c = p->config, back;
-        if (c.n_group > 1 && !c.sigmoid) continue; /* refused: next test */
         c.bos_id = 3;
         c.eos_id = i % 2 ? 5 : -1;
         json_t *json;
@@ -122,8 +123,20 @@ typedef struct refusal {
 
 static const refusal refusals[] = {
     {"f-1m", "model_type", "\"deepseek_v4\"", F_MODEL_UNKNOWN, "deepseek_v4"},
+    {"f-1m", "model_type", "\"deepseek_v32\"", F_MODEL_UNKNOWN, "deepseek_v32"},
     {"f-1m", "model_type", "\"deepseek_v2\"", F_MODEL_UNKNOWN, "deepseek_v2"},
-    {"f-1m", "model_type", "\"qwen2\"", F_MODEL_UNKNOWN, "qwen2"},
+    {"f-1m", "model_type", "\"qwen2\"", F_MODEL_UNKNOWN, "q_lora_rank"},
+    {"f-1m", "index_topk", "2048", F_MODEL_UNKNOWN, "index_topk"},
+    {"f-1m", "rope_tetha", "10000", F_MODEL_UNKNOWN, "rope_theta"},
+    {"f-1m", "num_experts", "8", F_MODEL_UNKNOWN, "num_experts"},
+    {"f-1m", "q_lora_rank", NULL, F_JSON, "q_lora_rank"},
+    {"f-1m", "n_routed_experts", NULL, F_JSON, "n_routed_experts"},
+    {"f-1m", "first_k_dense_replace", NULL, F_JSON, "first_k_dense_replace"},
+    {"f-1m", "routed_scaling_factor", NULL, F_JSON, "routed_scaling_factor"},
+    {"f-1m", "layer_types", "[\"sliding_attention\"]", F_MODEL_UNKNOWN, "layer_types"},
+    {"f-1m", "sliding_window", "4096", F_MODEL_UNKNOWN, "sliding_window"},
+    {"f-1m", "partial_rotary_factor", "0.5", F_MODEL_UNKNOWN, "partial_rotary_factor"},
+    {"f-1m", "pruned_heads", "{\"0\": [1]}", F_MODEL_UNKNOWN, "pruned_heads"},
     {"f-1m", "model_type", NULL, F_JSON, "model_type"},
     {"f-1m", "model_type", "7", F_JSON, "model_type"},
     {"f-1m", "vocab_size", NULL, F_JSON, "vocab_size"},
@@ -149,20 +162,41 @@ static const refusal refusals[] = {
     {"f-1m", "topk_group", "2", F_MODEL_CONFIG, "topk_group"},
     {"f-1m", "first_k_dense_replace", "5", F_MODEL_CONFIG, "first_k_dense_replace"},
     {"f-1m", "moe_intermediate_size", "0", F_MODEL_CONFIG, "moe_intermediate_size"},
-    {"f-1m", "moe_layer_freq", "2", F_MODEL_UNKNOWN, "moe_layer_freq"},
+    {"f-1m", "moe_layer_freq", "2000", F_MODEL_CONFIG, "moe_layer_freq"},
     {"f-1m", "num_nextn_predict_layers", "2", F_MODEL_CONFIG, "num_nextn_predict_layers"},
     {"f-1m", "routed_scaling_factor", "0", F_MODEL_CONFIG, "routed_scaling_factor"},
     {"f-1m", "aux_loss_alpha", "-1", F_MODEL_CONFIG, "aux_loss_alpha"},
     {"f-1m", "scoring_func", "\"sqrtsoftplus\"", F_MODEL_UNKNOWN, "sqrtsoftplus"},
     {"f-1m", "topk_method", "\"greedy\"", F_MODEL_UNKNOWN, "greedy"},
-    {"V2", "hidden_act", "\"silu\"", F_MODEL_UNKNOWN, "group_limited_greedy"},
+    {"V2", "topk_method", "\"noaux_tc\"", F_MODEL_UNKNOWN, "noaux_tc"},
+    {"V2", "scoring_func", "\"sigmoid\"", F_MODEL_UNKNOWN, "sigmoid"},
+    {"V2", "norm_topk_prob", "true", F_MODEL_UNKNOWN, "norm_topk_prob"},
+    {"V2", "n_group", "160", F_MODEL_CONFIG, "n_group"},
     {"f-1m", "rope_interleave", "false", F_MODEL_UNKNOWN, "rope_interleave"},
-    {"f-1m", "rope_scaling", "{\"type\": \"yarn\", \"factor\": 40}", F_MODEL_UNKNOWN, "yarn"},
-    {"f-1m", "rope_parameters", "{\"rope_type\": \"llama3\"}", F_MODEL_UNKNOWN, "llama3"},
+    {"f-1m", "rope_scaling", "{\"type\": \"yarn\", \"factor\": 40}", F_JSON,
+     "original_max_position_embeddings"},
+    {"f-1m", "rope_scaling", "{\"type\": \"dynamic\", \"factor\": 2}", F_MODEL_UNKNOWN, "dynamic"},
+    {"f-1m", "rope_scaling", "{\"type\": \"longrope\"}", F_MODEL_UNKNOWN, "longrope"},
+    {"f-1m", "rope_scaling", "{\"factor\": 2}", F_MODEL_UNKNOWN, "rope_type"},
+    {"f-1m", "rope_scaling", "{\"type\": \"linear\"}", F_JSON, "factor"},
+    {"f-1m", "rope_scaling", "{\"type\": \"linear\", \"factor\": 0.5}", F_MODEL_CONFIG, "factor"},
+    {"f-1m", "rope_scaling", "{\"type\": \"linear\", \"factor\": 2, \"mrope_section\": [1]}",
+     F_MODEL_UNKNOWN, "mrope_section"},
+    {"f-1m", "rope_scaling",
+     "{\"type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64, \"mscale\": 1}",
+     F_MODEL_CONFIG, "mscale_all_dim"},
+    {"f-1m", "rope_scaling",
+     "{\"type\": \"llama3\", \"factor\": 4, \"original_max_position_embeddings\": 64,"
+     "\"low_freq_factor\": 4, \"high_freq_factor\": 1}",
+     F_MODEL_CONFIG, "high_freq_factor"},
+    {"f-1m", "rope_parameters", "{\"rope_type\": \"llama3\"}", F_JSON, "factor"},
     {"f-1m", "rope_parameters", "[]", F_JSON, "rope_parameters"},
     {"f-1m", "hidden_act", "\"gelu\"", F_MODEL_UNKNOWN, "gelu"},
     {"f-1m", "attention_bias", "true", F_MODEL_UNKNOWN, "attention_bias"},
-    {"f-1m", "quantization_config", "{\"quant_method\": \"fp8\"}", F_MODEL_UNKNOWN, "quantization"},
+    {"f-1m", "quantization_config", "{\"quant_method\": \"fp8\"}", F_MODEL_UNKNOWN, "128"},
+    {"f-1m", "quantization_config", "{\"quant_method\": \"gptq\"}", F_MODEL_UNKNOWN, "gptq"},
+    {"shakespeare-char", "model_type", "\"qwen3_moe\"", F_MODEL_UNKNOWN, "qwen3_moe"},
+    {"shakespeare-char", "use_sliding_window", "true", F_MODEL_UNKNOWN, "use_sliding_window"},
     {"shakespeare-char", "num_key_value_heads", "3", F_MODEL_CONFIG, "num_key_value_heads"},
     {"shakespeare-char", "head_dim", "31", F_MODEL_CONFIG, "head_dim"},
     {"shakespeare-char", "mlp_bias", "true", F_MODEL_UNKNOWN, "mlp_bias"},
@@ -199,10 +233,68 @@ TEST(config_refusals_name_the_key) {
     }
 }
 
-TEST(config_grouped_softmax_is_counted_but_not_run) {
-    model m;
-    status s = model_init(&m, &model_preset_find("V2")->config, DTYPE_F32);
-    CHECK(s == STATUS_UNSUPPORTED && error_last()->id == F_MODEL_UNKNOWN, "status %d", (int)s);
+/* The published file of each family, as far as its numbers matter. */
+TEST(config_names_its_family) {
+    static const struct {
+        const char *preset, *type;
+        bool bias, norm;
+    } rows[] = {{"f-1m", "deepseek_v3", false, false}, {"V2-Lite", "deepseek_v2", false, false},
+                {"V2", "deepseek_v2", false, false},   {"dense-8x192", "llama", false, false},
+                {"dense-8x192", "qwen2", true, false}, {"dense-8x192", "qwen3", false, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        model_config c = model_preset_find(rows[i].preset)->config, back;
+        c.qkv_bias = rows[i].bias;
+        c.qk_norm = rows[i].norm;
+        CHECK(strcmp(model_config_type(&c), rows[i].type) == 0, "%s: %s", rows[i].type,
+              model_config_type(&c));
+        json_t *json;
+        REQUIRE_OK(model_config_to_json(&c, &json));
+        status s = model_config_from_json(&back, json, rows[i].type);
+        json_decref(json);
+        REQUIRE_OK(s);
+        CHECK(back.qkv_bias == c.qkv_bias && back.qk_norm == c.qk_norm && same_config(&c, &back),
+              "%s changed on the way", rows[i].type);
+    }
+}
+
+/* Numbers of the reports: V3 with m(1)^2, V2 with m(0.707)^2 at a factor of 40. */
+TEST(config_yarn_factors) {
+    double frequency[32];
+    model_rope rope = {.dim = 64, .frequency = frequency};
+    model_config c = model_preset_find("V3")->config;
+    c.rope = (rope_scaling){.kind = ROPE_YARN,
+                            .factor = 40,
+                            .original = 4096,
+                            .beta_fast = 32,
+                            .beta_slow = 1,
+                            .mscale = 1,
+                            .mscale_all_dim = 1};
+    model_rope_fill(&c, &rope);
+    CHECK(fabs(rope.score_scale - 1.873854) < 1e-6 && rope.amplitude == 1, "%.7f, %g",
+          rope.score_scale, rope.amplitude);
+    double plain = pow(10000, -2.0 * 10 / 64), slow = pow(10000, -2.0 * 23 / 64);
+    CHECK(frequency[10] == plain && frequency[11] < pow(10000, -2.0 * 11 / 64), "ramp from 10");
+    CHECK(fabs(frequency[23] - slow / 40) < 1e-18 &&
+              frequency[22] > pow(10000, -2.0 * 22 / 64) / 40,
+          "ramp to 23");
+    c.rope.mscale = c.rope.mscale_all_dim = 0.707;
+    model_rope_fill(&c, &rope);
+    CHECK(fabs(rope.score_scale - 1.589626) < 1e-6 && rope.amplitude == 1, "%.7f",
+          rope.score_scale);
+    /* attn_factor of R1-0528-Qwen3-8B undoes the amplitude, attention_factor replaces it */
+    c = model_preset_find("dense-8x192")->config;
+    rope.dim = c.head_dim;
+    c.rope = (rope_scaling){.kind = ROPE_YARN,
+                            .factor = 4,
+                            .original = 32768,
+                            .beta_fast = 32,
+                            .beta_slow = 1,
+                            .attn_factor = 0.8782488562869419};
+    model_rope_fill(&c, &rope);
+    CHECK(fabs(rope.amplitude - 1) < 1e-12, "%.15f", rope.amplitude);
+    c.rope.attention_factor = 1.25;
+    model_rope_fill(&c, &rope);
+    CHECK(rope.amplitude == 1.25 && rope.score_scale == 1, "%g", rope.amplitude);
 }
 
 TEST(config_failed_allocations) {

@@ -201,12 +201,20 @@ TEST(gradient_micro) {
     c.n_group = 1;
     c.sigmoid = c.norm_topk_prob = false;
     check_small("softmax scores", &c);
+    c.n_group = 2;
+    check_small("softmax scores, groups", &c);
 }
 
 TEST(gradient_dense) {
     model_config c = config_micro_llama();
     c.init_std = 0.2;
     check_small("grouped queries", &c);
+    c.qkv_bias = true;
+    check_small("biases", &c);
+    c.qkv_bias = false, c.qk_norm = true;
+    c.rope = (rope_scaling){
+        .kind = ROPE_YARN, .factor = 4, .original = 16, .beta_fast = 8, .beta_slow = 1};
+    check_small("norms of heads, scaled positions", &c);
 }
 
 /* A batch in two parts, gradients added, equals the batch (to rounding: another order of sums). */

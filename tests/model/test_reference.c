@@ -98,6 +98,11 @@ TEST(reference_routing) {
     compare("softmax scores, not normalised", &c);
     c.norm_topk_prob = true;
     compare("softmax scores, normalised", &c);
+    c.norm_topk_prob = false;
+    c.n_group = 4, c.topk_group = 2;
+    compare("softmax scores, groups by their best", &c);
+    c.n_layer = 4, c.first_k_dense = 1, c.moe_layer_freq = 2;
+    compare("every second layer routed", &c);
 }
 
 TEST(reference_dense) {
@@ -107,10 +112,33 @@ TEST(reference_dense) {
     c.n_kv_head = 4;
     c.tied = false;
     compare("as many key heads as query heads", &c);
+    c.qkv_bias = true;
+    compare("biases", &c);
+    c.qkv_bias = false, c.qk_norm = true;
+    compare("norms of heads", &c);
     c = config_micro();
     c.n_expert = c.n_expert_used = c.n_shared_expert = c.d_expert = 0;
     c.first_k_dense = 0;
     compare("MLA without experts", &c);
+}
+
+TEST(reference_scaled_positions) {
+    model_config c = config_micro_llama();
+    c.init_std = 0.3;
+    c.rope = (rope_scaling){.kind = ROPE_LINEAR, .factor = 4};
+    compare("linear", &c);
+    c.rope = (rope_scaling){.kind = ROPE_LLAMA3, .factor = 8, .original = 16, .low = 1, .high = 4};
+    compare("llama3", &c);
+    c = config_micro();
+    c.init_std = 0.3;
+    c.rope = (rope_scaling){.kind = ROPE_YARN,
+                            .factor = 4,
+                            .original = 16,
+                            .beta_fast = 8,
+                            .beta_slow = 1,
+                            .mscale = 0.7,
+                            .mscale_all_dim = 1};
+    compare("yarn", &c);
 }
 
 TEST(reference_f1m) {
