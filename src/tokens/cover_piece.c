@@ -24,7 +24,7 @@
  * vocabularies that fail it are merged the slow way.
  *
  * Mind. The work is linear, but its constant is the number of prefixes of a token that are tokens:
- * for a megabyte of hyphens more than a hundred. cover_stretch.c takes such text out first.
+ * for a megabyte of hyphens more than a hundred. encode_piece.c takes such text out first.
  */
 #include "base/checked.h"
 #include "tokens/tokens_internal.h"
@@ -57,7 +57,9 @@ static status births_ascend(const tokenizer *t, bool *ascend) {
 
 status token_cover_build(tokenizer *t) {
     bool ascend = false;
-    if (t->longest <= LONGEST_MOST && t->offset[t->n] <= BLOB_MOST) TRY(births_ascend(t, &ascend));
+    bool plain = t->spelling == SPELLING_BYTE_MAP && t->priority == NULL;
+    if (plain && t->longest <= LONGEST_MOST && t->offset[t->n] <= BLOB_MOST)
+        TRY(births_ascend(t, &ascend));
     if (ascend) return token_trie_build(t, &t->cover);
     token_cover_clear(&t->cover);
     return STATUS_OK;
@@ -127,8 +129,8 @@ static status prepare(merge_scratch *scratch, size_t n, uint64_t *near, uint64_t
     return STATUS_OK;
 }
 
-status cover_search(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
-                    int32_t *out, size_t *count) {
+status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                   int32_t *out, size_t *count) {
     const token_cover *c = &t->cover;
     uint64_t near[NEAR_WORDS], *dead;
     TRY(prepare(scratch, n, near, &dead));

@@ -26,11 +26,15 @@ status tokenizer_decode(const tokenizer *t, const int32_t *ids, size_t n_ids, bo
     char *out = mem_alloc(total);
     if (out == NULL) return STATUS_MEMORY;
     size_t used = 0;
+    bool strip = t->strip_blank; /* until the first text */
     for (size_t i = 0; i < n_ids; i++) {
-        if (!specials && tokenizer_is_special(t, ids[i])) continue;
+        bool special = tokenizer_is_special(t, ids[i]);
+        if (special && !specials) continue;
         const uint8_t *token = token_bytes(t, ids[i], &length);
-        memcpy(out + used, token, length);
-        used += length;
+        bool cut = strip && !special && length > 0 && token[0] == ' ';
+        if (!special) strip = false;
+        memcpy(out + used, token + cut, length - cut);
+        used += length - cut;
     }
     out[used] = 0;
     *bytes = out;
@@ -120,10 +124,17 @@ status token_stream_add(token_stream *s, int32_t id, const char **text_out, size
                     "use the tokenizer that belongs to the model");
     size_t length = 0;
     const uint8_t *token = NULL;
-    if (!tokenizer_is_special(t, id)) token = token_bytes(t, id, &length);
+    if (!tokenizer_is_special(t, id)) {
+        token = token_bytes(t, id, &length);
+        bool cut = s->started == false && t->strip_blank && length > 0 && token[0] == ' ';
+        s->started = true;
+        token += cut;
+        length -= cut;
+    }
     return stream_bytes(s, token, length, true, text_out, n);
 }
 
 status token_stream_end(token_stream *s, const char **text_out, size_t *n) {
+    s->started = false;
     return stream_bytes(s, NULL, 0, false, text_out, n);
 }

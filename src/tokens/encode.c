@@ -6,8 +6,7 @@
  *   1. the encoder's cache: direct mapped, pieces up to 15 bytes with up to 4 ids, 32 bytes an
  *      entry, so that a hit costs one or two cache lines and no call;
  *   2. the vocabulary, if the piece is a whole token (tokenizer.c);
- *   3. covering it with tokens (cover_piece.c), or merging where the vocabulary does not allow
- *      that (merge_piece.c).
+ *   3. covering it with tokens or merging (encode_piece.c).
  * All three give the same ids, so results do not depend on what was encoded before.
  */
 #include "tokens/tokens_internal.h"
@@ -27,6 +26,8 @@ struct encoder {
     cache_entry *cache; /* [1 << CACHE_BITS] */
     merge_scratch scratch;
     nfc_buffer nfc;
+    uint8_t *marked; /* text of a SentencePiece vocabulary: blanks in front, marks become blanks */
+    size_t marked_room;
 };
 
 void token_list_clear(token_list *list) {
@@ -52,6 +53,7 @@ void encoder_free(encoder *e) {
     if (e == NULL) return;
     merge_scratch_clear(&e->scratch);
     nfc_clear(&e->nfc);
+    mem_free(e->marked);
     mem_free(e->cache);
     mem_free(e);
 }
@@ -86,18 +88,12 @@ static inline cache_entry *cache_slot(const encoder *e, uint64_t low, uint64_t h
     return &e->cache[h * 0xBF58476D1CE4E5B9u >> (64 - CACHE_BITS)];
 }
 
-/* Ids of a piece of several tokens; `ids` has room for n. */
-static status merge_or_cover(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
-                             size_t *count) {
-    return e->t->cover.nodes != NULL ? cover_piece(e->t, piece, n, &e->scratch, ids, count)
-                                     : merge_piece(e->t, piece, n, &e->scratch, ids, count);
-}
-
 /* Ids of a piece that is not in the cache; `ids` has room for n. */
 static status merge_or_find(encoder *e, const uint8_t *piece, size_t n, int32_t *ids,
                             size_t *count) {
     int32_t id = tokenizer_find(e->t, piece, n);
-    if (id < 0 || !(e->t->flags[id] & TOKEN_WHOLE)) return merge_or_cover(e, piece, n, ids, count);
+    if (id < 0 || !(e->t->flags[id] & TOKEN_WHOLE))
+        return encode_piece(e->t, piece, n, &e->scratch, ids, count);
     ids[0] = id;
     *count = 1;
     return STATUS_OK;
@@ -109,7 +105,7 @@ static status add_long_piece(encoder *e, const uint8_t *piece, size_t n, token_l
     TRY(list_reserve(out, n));
     bool ask = e->t->ignore_merges || e->t->cover.nodes == NULL;
     TRY(ask ? merge_or_find(e, piece, n, out->ids + out->n, &count)
-            : merge_or_cover(e, piece, n, out->ids + out->n, &count));
+            : encode_piece(e->t, piece, n, &e->scratch, out->ids + out->n, &count));
     out->n += count;
     return STATUS_OK;
 }
@@ -170,9 +166,48 @@ static status add_id(int32_t id, token_list *out) {
     return STATUS_OK;
 }
 
-/* Text without the added tokens that are matched before normalising. */
-static status add_unnormalised(encoder *e, const uint8_t *text, size_t n, special_mode mode,
-                               token_list *out) {
+static bool wants_blank(const tokenizer *t, const uint8_t *text, size_t n, bool first) {
+    bool starts = text[0] == ' ' || (n >= 3 && memcmp(text, BLANK_MARK, 3) == 0);
+    switch (t->blank_prefix) {
+    case BLANK_ALWAYS: return true;
+    case BLANK_MISSING: return !starts;
+    case BLANK_MISSING_ONCE: return first && !starts;
+    default: return false;
+    }
+}
+
+/* A mark in the text cannot be told from a blank: here both are blanks. */
+static status mark_text(encoder *e, const uint8_t **text, size_t *n, bool first) {
+    bool blank = wants_blank(e->t, *text, *n, first);
+    const uint8_t *mark = memmem(*text, *n, BLANK_MARK, 3);
+    if (!blank && mark == NULL) return STATUS_OK;
+    if (e->marked_room < *n + 1) {
+        uint8_t *more = mem_resize(e->marked, *n + *n / 2 + 1, 1);
+        if (more == NULL) return STATUS_MEMORY;
+        e->marked = more;
+        e->marked_room = *n + *n / 2 + 1;
+    }
+    size_t used = 0, at = 0;
+    if (blank) e->marked[used++] = ' ';
+    for (; mark != NULL; mark = memmem(*text + at, *n - at, BLANK_MARK, 3)) {
+        size_t plain = (size_t)(mark - *text) - at;
+        memcpy(e->marked + used, *text + at, plain);
+        used += plain;
+        e->marked[used++] = ' ';
+        at += plain + 3;
+    }
+    memcpy(e->marked + used, *text + at, *n - at);
+    *n = used + *n - at;
+    *text = e->marked;
+    return STATUS_OK;
+}
+
+/* Text without the added tokens that are matched before normalising; `first`: nothing stands before
+ * it. */
+static status add_unnormalised(encoder *e, const uint8_t *text, size_t n, bool first,
+                               special_mode mode, token_list *out) {
+    if (n == 0) return STATUS_OK;
+    if (e->t->spelling == SPELLING_MARKED) TRY(mark_text(e, &text, &n, first));
     if (e->t->nfc) TRY(nfc_text(&e->nfc, text, n, &text, &n));
     if (mode == SPECIAL_AS_TEXT) return add_plain(e, text, n, out);
     for (size_t at = 0; at < n;) {
@@ -188,12 +223,12 @@ static status add_unnormalised(encoder *e, const uint8_t *text, size_t n, specia
 
 static status add_text(encoder *e, const uint8_t *text, size_t n, special_mode mode,
                        token_list *out) {
-    if (mode == SPECIAL_AS_TEXT) return add_unnormalised(e, text, n, mode, out);
+    if (mode == SPECIAL_AS_TEXT) return add_unnormalised(e, text, n, true, mode, out);
     for (size_t at = 0; at < n;) {
         size_t length = 0;
         int32_t id = -1;
         size_t start = next_added(&e->t->raw, text, n, at, &length, &id);
-        TRY(add_unnormalised(e, text + at, start - at, mode, out));
+        TRY(add_unnormalised(e, text + at, start - at, at == 0, mode, out));
         if (start < n) TRY(add_id(id, out));
         at = start + length;
     }
@@ -229,12 +264,12 @@ static status add_marked(encoder *e, const uint8_t *text, const uint8_t *outside
             at++;
             continue;
         }
-        TRY(add_unnormalised(e, text + from, at - from, SPECIAL_AS_TEXT, out));
+        TRY(add_unnormalised(e, text + from, at - from, from == 0, SPECIAL_AS_TEXT, out));
         TRY(add_id(id, out));
         at += length;
         from = at;
     }
-    return add_unnormalised(e, text + from, n - from, SPECIAL_AS_TEXT, out);
+    return add_unnormalised(e, text + from, n - from, from == 0, SPECIAL_AS_TEXT, out);
 }
 
 status encoder_add_marked(encoder *e, const void *bytes, const uint8_t *outside, size_t n,

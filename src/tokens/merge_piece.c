@@ -3,7 +3,8 @@
  * This is the definition, and serves where cover_piece.c does not apply: to find out how tokens
  * came about, and for merges that no training would have put in that order.
  *
- * What. Start with one id per byte; merge the neighbouring pair of lowest rank, of equals the
+ * What. Start with one id per byte (with SentencePiece: per character, and its bytes where there is no
+ * token for it); merge the neighbouring pair of lowest rank, of equals the
  * leftmost; repeat until no neighbours have a merge (Sennrich et al. 2016, on bytes).
  *
  * How. Pieces are short: up to SHORT_MOST bytes the keys rank << 6 | position lie in an array, and
@@ -17,6 +18,7 @@
  * answers for most of them from the nearer caches, and pairs of single bytes have a table.
  */
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "tokens/tokens_internal.h"
 
 #define SHORT_MOST 64
@@ -60,7 +62,42 @@ static inline int32_t make_key(uint32_t rank, unsigned at) {
     return rank == NO_RANK ? NO_KEY : (int32_t)(rank << 6 | at);
 }
 
-/* Symbols stay at the offset of their first byte; `alive` has a bit for each, so neighbours are a
+/* The symbols that merging starts from, at most one a byte; returns their number. */
+static size_t first_symbols(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *ids) {
+    if (t->spelling == SPELLING_BYTE_MAP) {
+        for (size_t i = 0; i < n; i++)
+            ids[i] = t->byte_id[piece[i]];
+        return n;
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < n;) {
+        size_t length = utf8_sequence(piece + i, n - i);
+        int32_t id = -1;
+        if (piece[i] < 0x80)
+            id = t->ascii_id[piece[i]];
+        else if (length > 0)
+            id = tokenizer_find(t, piece + i, length);
+        if (id < 0) { /* the rest of the character follows in the same way: it starts none */
+            id = t->byte_id[piece[i]];
+            length = 1;
+        }
+        ids[count++] = id;
+        i += length;
+    }
+    return count;
+}
+
+/* Rank of the symbols i and i + 1 of those just made of `piece`. */
+static inline uint32_t first_rank(const tokenizer *t, const uint8_t *piece, const int32_t *ids,
+                                  size_t i, int32_t *result) {
+    if (t->spelling != SPELLING_BYTE_MAP || t->priority != NULL)
+        return pair_rank(t, ids[i], ids[i + 1], result);
+    uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
+    *result = rank == NO_RANK ? -1 : t->merges[rank].result;
+    return rank;
+}
+
+/* Symbols stay where they were at first; `alive` has a bit for each, so neighbours are a
  * count of zeros away and nothing is ever moved. */
 static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, int32_t *out,
                           int32_t *last) {
@@ -69,15 +106,11 @@ static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, in
         int32_t one[SHORT_MOST];
     } keys;
     int32_t ids[SHORT_MOST], results[SHORT_MOST]; /* results: of the pair whose key stands there */
+    n = first_symbols(t, piece, n, ids);
     uint64_t alive = n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
     size_t n4 = (n + 3) / 4;
-    for (unsigned i = 0; i < n; i++)
-        ids[i] = t->byte_id[piece[i]];
-    for (unsigned i = 0; i + 1 < n; i++) {
-        uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
-        keys.one[i] = make_key(rank, i);
-        results[i] = rank == NO_RANK ? -1 : t->merges[rank].result;
-    }
+    for (unsigned i = 0; i + 1 < n; i++)
+        keys.one[i] = make_key(first_rank(t, piece, ids, i, &results[i]), i);
     for (size_t i = n - 1; i < 4 * n4; i++)
         keys.one[i] = NO_KEY;
     for (int32_t least; (least = least_key(keys.four, n4)) != NO_KEY;) {
@@ -102,7 +135,7 @@ static size_t merge_short(const tokenizer *t, const uint8_t *piece, size_t n, in
     return count;
 }
 
-/* A long piece under way. Symbols are named by the offset of their first byte. */
+/* A long piece under way. Symbols are named by their first number. */
 typedef struct long_piece {
     uint64_t *heap; /* rank << 32 | position, least first */
     size_t n_heap;
@@ -159,29 +192,40 @@ static void push_pair(long_piece *p, const tokenizer *t, uint32_t at) {
     if (rank != NO_RANK) heap_push(p, (uint64_t)rank << 32 | at);
 }
 
+/* Is the merge of this rank still the one of these two? */
+static inline bool still_fires(const tokenizer *t, uint32_t rank, int32_t left, int32_t right,
+                               int32_t *result) {
+    if (t->priority != NULL) return pair_rank(t, left, right, result) == rank;
+    const merge *m = &t->merges[rank];
+    *result = m->result;
+    return left == m->left && right == m->right;
+}
+
 static status merge_long(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                          int32_t *ids, size_t *count) {
     long_piece p = {0};
     TRY(long_piece_init(&p, scratch, n, ids));
+    p.n = (uint32_t)first_symbols(t, piece, n, ids);
     for (uint32_t i = 0; i < p.n; i++) {
-        ids[i] = t->byte_id[piece[i]];
         p.next[i] = i + 1;
         p.before[i] = i - 1;
     }
     for (uint32_t i = 0; i + 1 < p.n; i++) {
-        uint32_t rank = t->byte_ranks[piece[i] << 8 | piece[i + 1]];
+        int32_t unused;
+        uint32_t rank = first_rank(t, piece, ids, i, &unused);
         if (rank != NO_RANK) p.heap[p.n_heap++] = (uint64_t)rank << 32 | i;
     }
     for (size_t i = p.n_heap / 2; i-- > 0;)
         heap_sink(p.heap, p.n_heap, i);
     while (p.n_heap > 0) {
         uint64_t least = heap_pop(&p);
-        uint32_t at = (uint32_t)least;
-        const merge *m = &t->merges[least >> 32];
-        uint32_t second = p.next[at];
-        if (ids[at] != m->left || second >= p.n || ids[second] != m->right) continue;
+        uint32_t at = (uint32_t)least, second = p.next[at];
+        int32_t result = -1;
+        if (ids[at] < 0 || second >= p.n ||
+            !still_fires(t, (uint32_t)(least >> 32), ids[at], ids[second], &result))
+            continue;
         scratch->last = (int32_t)(least >> 32);
-        ids[at] = m->result;
+        ids[at] = result;
         ids[second] = -1;
         p.next[at] = p.next[second];
         if (p.next[at] < p.n) {

@@ -21,6 +21,8 @@
 
 #include "tokens/unicode.h"
 
+#include <string.h>
+
 #define LETTERS_MARKS (CLASS_LETTER | CLASS_MARK)
 #define PUNCT_SYMBOL  (CLASS_PUNCT | CLASS_SYMBOL)
 #define STRETCH       (CLASS_NUMBER | CLASS_CJK)
@@ -197,6 +199,17 @@ static size_t match_deepseek_v3(const reader *r, size_t at) {
     return match_gap(r, at + length, stretch);
 }
 
+/* Up to the next blank, or with `runs` the next run of blanks. */
+static size_t match_blanks(const reader *r, size_t at, bool runs) {
+    if (runs)
+        while (at < r->n && r->text[at] == ' ')
+            at++;
+    else
+        at++;
+    const uint8_t *blank = at < r->n ? memchr(r->text + at, ' ', r->n - at) : NULL;
+    return blank != NULL ? (size_t)(blank - r->text) : r->n;
+}
+
 size_t pretokenize(pretokenizer kind, const uint8_t *text, size_t n, size_t *at, size_t *ends,
                    size_t room) {
     reader r = {unicode_classes(), text, n};
@@ -217,6 +230,11 @@ size_t pretokenize(pretokenizer kind, const uint8_t *text, size_t n, size_t *at,
             ends[count++] = i = match_qwen2(&r, i, most);
         break;
     }
+    case PRETOKENIZER_BLANKS:
+    case PRETOKENIZER_EVERY_BLANK:
+        while (i < n && count < room)
+            ends[count++] = i = match_blanks(&r, i, kind == PRETOKENIZER_BLANKS);
+        break;
     default:
         if (i < n && room > 0) ends[count++] = i = n;
     }
@@ -226,7 +244,7 @@ size_t pretokenize(pretokenizer kind, const uint8_t *text, size_t n, size_t *at,
 
 static const struct {
     const char *name, *regex[PRETOKENIZER_PASSES];
-} kinds[PRETOKENIZERS] = {
+} kinds[] = {
     [PRETOKENIZER_WHOLE] = {"whole", {NULL}},
     [PRETOKENIZER_GPT2] = {"gpt-2",
                            {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+"
@@ -244,6 +262,8 @@ static const struct {
         {"llama3",
          {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
           "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},
+    [PRETOKENIZER_BLANKS] = {"blanks", {NULL}},
+    [PRETOKENIZER_EVERY_BLANK] = {"every blank", {NULL}},
 };
 
 const char *pretokenizer_name(pretokenizer kind) {

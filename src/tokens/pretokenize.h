@@ -21,12 +21,14 @@
 #include <stdint.h>
 
 typedef enum pretokenizer {
-    PRETOKENIZER_WHOLE,       /* no cutting: the text is one piece */
-    PRETOKENIZER_GPT2,        /* GPT-2, and ByteLevel with use_regex */
-    PRETOKENIZER_DEEPSEEK_V3, /* V3, R1, V3.x; of our own vocabularies */
-    PRETOKENIZER_QWEN2,       /* Qwen 2, 2.5, 3 */
-    PRETOKENIZER_LLAMA3,      /* as Qwen2 with up to three digits in a piece */
-    PRETOKENIZERS,
+    PRETOKENIZER_WHOLE,                  /* no cutting: the text is one piece */
+    PRETOKENIZER_GPT2,                   /* GPT-2, and ByteLevel with use_regex */
+    PRETOKENIZER_DEEPSEEK_V3,            /* V3, R1, V3.x; of our own vocabularies */
+    PRETOKENIZER_QWEN2,                  /* Qwen 2, 2.5, 3 */
+    PRETOKENIZER_LLAMA3,                 /* as Qwen2 with up to three digits in a piece */
+    PRETOKENIZERS,                       /* those of byte-level vocabularies end here */
+    PRETOKENIZER_BLANKS = PRETOKENIZERS, /* before every run of blanks: SentencePiece */
+    PRETOKENIZER_EVERY_BLANK,            /* before every blank: Metaspace */
 } pretokenizer;
 
 /* Cuts from *at on until the text or the room is used up; writes the end of each piece and moves

@@ -62,6 +62,7 @@ void tokenizer_free(tokenizer *t) {
     mem_free(t->flags);
     mem_free(t->merges);
     mem_free(t->added);
+    mem_free(t->priority);
     mem_free(t->post_processor);
     mem_free(t->token_slots);
     mem_free(t->pairs);
@@ -75,10 +76,6 @@ void tokenizer_free(tokenizer *t) {
 }
 
 /* -- tokens by their bytes -- */
-
-static bool takes_part(const tokenizer *t, int32_t id) {
-    return (t->flags[id] & (TOKEN_MODEL | TOKEN_RAW | TOKEN_ADDED)) == TOKEN_MODEL;
-}
 
 /* Slot of these bytes: the token's or a free one. */
 static uint32_t token_slot(const tokenizer *t, const uint8_t *bytes, size_t n) {
@@ -114,8 +111,18 @@ static status index_token(tokenizer *t, int32_t id, const char *where) {
             "each sequence of bytes may have one token");
     t->token_slots[slot] = id;
     if (n > t->longest) t->longest = n;
-    if (n == 1) t->byte_id[bytes[0]] = id;
+    if (n == 1)
+        *(t->spelling == SPELLING_BYTE_MAP ? &t->byte_id[bytes[0]] : &t->ascii_id[bytes[0] & 127]) =
+            id;
     return STATUS_OK;
+}
+
+/* Bytes as such, where characters are the parts of tokens. */
+static void index_bytes(tokenizer *t) {
+    for (int32_t id = 0; id < t->n; id++)
+        if (t->flags[id] & TOKEN_BYTE) t->byte_id[t->blob[t->offset[id]]] = id;
+    for (int c = 0; c < 128; c++)
+        if (t->ascii_id[c] < 0) t->ascii_id[c] = t->byte_id[c];
 }
 
 status tokenizer_index_tokens(tokenizer *t, const char *where) {
@@ -125,13 +132,14 @@ status tokenizer_index_tokens(tokenizer *t, const char *where) {
     memset(t->token_slots, 0xFF, size * sizeof *t->token_slots);
     t->token_mask = size - 1;
     for (int b = 0; b < 256; b++)
-        t->byte_id[b] = -1;
+        t->byte_id[b] = t->ascii_id[b & 127] = -1;
     for (int32_t id = 0; id < t->n; id++)
-        if (takes_part(t, id)) TRY(index_token(t, id, where));
+        if (token_takes_part(t, id)) TRY(index_token(t, id, where));
+    if (t->spelling != SPELLING_BYTE_MAP) index_bytes(t);
     for (int b = 0; b < 256; b++)
         if (t->byte_id[b] < 0)
             return tokenizer_damaged(text("no token stands for the byte 0x%02X", b), where,
-                                     "a byte-level vocabulary holds all 256 bytes");
+                                     "a vocabulary holds all 256 bytes, so that any text has ids");
     return STATUS_OK;
 }
 
@@ -158,13 +166,14 @@ status tokenizer_set_merge(tokenizer *t, int32_t rank, const char *left, size_t 
     uint8_t *bytes = n_left + n_right <= sizeof buffer ? buffer : mem_alloc(n_left + n_right);
     if (bytes == NULL) return STATUS_MEMORY;
     status s;
-    if (byte_map_decode(left, n_left, bytes, &left_bytes) &&
-        byte_map_decode(right, n_right, bytes + left_bytes, &right_bytes))
+    if (spelling_decode(t->spelling, left, n_left, bytes, &left_bytes) &&
+        spelling_decode(t->spelling, right, n_right, bytes + left_bytes, &right_bytes))
         s = find_merge(t, rank, bytes, left_bytes, right_bytes, where);
     else
         s = tokenizer_damaged(text("merge %d is not spelled in the byte map", rank),
                               text("%s: merges", where),
-                              "bytes are written as the 256 characters of GPT-2's map");
+                              "bytes are written as the 256 characters of GPT-2's map, or blanks "
+                              "as U+2581");
     if (bytes != buffer) mem_free(bytes);
     return s;
 }
@@ -192,7 +201,8 @@ static status index_merges(tokenizer *t, const char *where) {
         if (t->pairs[i].key == key)
             return tokenizer_damaged(text("merges %u and %d are the same", t->pairs[i].rank, rank),
                                      where, "a pair of tokens may have one rank");
-        t->pairs[i] = (pair_entry){key, (uint32_t)rank, t->merges[rank].result};
+        uint32_t priority = t->priority != NULL ? t->priority[rank] : (uint32_t)rank;
+        t->pairs[i] = (pair_entry){key, priority, t->merges[rank].result};
         t->pair_filter[hash & t->filter_mask] |= pair_bits(key);
     }
     for (int left = 0; left < 256; left++)
@@ -200,6 +210,17 @@ static status index_merges(tokenizer *t, const char *where) {
             t->byte_ranks[left << 8 | right] =
                 pair_rank(t, t->byte_id[left], t->byte_id[right], &(int32_t){0});
     return STATUS_OK;
+}
+
+pretokenizer tokenizer_blank_cut(const tokenizer *t) {
+    for (int32_t id = 0; id < t->n; id++) {
+        size_t n;
+        const uint8_t *bytes = token_bytes(t, id, &n);
+        if (!token_takes_part(t, id)) continue;
+        for (size_t i = 1; i < n; i++)
+            if (bytes[i] == ' ' && bytes[i - 1] != ' ') return PRETOKENIZER_WHOLE;
+    }
+    return PRETOKENIZER_BLANKS;
 }
 
 /* How BPE makes this token out of its own bytes, if it does. */
@@ -210,6 +231,7 @@ static status mark_token(tokenizer *t, int32_t id, merge_scratch *scratch, int32
     TRY(merge_piece(t, bytes, n, scratch, ids, &count));
     if (count > 1 || ids[0] != id) return STATUS_OK;
     t->flags[id] |= TOKEN_WHOLE | TOKEN_STABLE;
+    if (t->priority != NULL) return STATUS_OK; /* no cover: many merges have one rank */
     token_joint *j = &t->cover.joints[id];
     j->born = scratch->last;
     if (j->born < 0) return STATUS_OK;
@@ -225,7 +247,7 @@ static status mark_whole(tokenizer *t) {
     t->cover.joints = mem_zalloc((size_t)t->n, sizeof *t->cover.joints);
     status s = ids == NULL || t->cover.joints == NULL ? STATUS_MEMORY : STATUS_OK;
     for (int32_t id = 0; id < t->n && s == STATUS_OK; id++)
-        if (takes_part(t, id)) s = mark_token(t, id, &scratch, ids);
+        if (token_takes_part(t, id)) s = mark_token(t, id, &scratch, ids);
     merge_scratch_clear(&scratch);
     mem_free(ids);
     return s;
@@ -344,12 +366,15 @@ static void take_fingerprint(tokenizer *t) {
     h = hash64(t->offset, ((size_t)t->n + 1) * sizeof *t->offset, h);
     h = hash64(t->merges, (size_t)t->n_merges * sizeof *t->merges, h);
     for (int32_t id = 0; id < t->n; id++)
-        if (!takes_part(t, id)) h = hash64(&(int32_t[]){id, t->flags[id]}, 8, h);
+        if (!token_takes_part(t, id)) h = hash64(&(int32_t[]){id, t->flags[id]}, 8, h);
     for (int32_t i = 0; i < t->n_added; i++)
         h = hash64(&(int32_t[]){t->added[i].id, t->added[i].special, t->added[i].normalized}, 12,
                    h);
     int32_t rules[] = {(int32_t)t->pretokenizer, t->nfc, t->ignore_merges};
-    t->fingerprint = hash64(rules, sizeof rules, h);
+    h = hash64(rules, sizeof rules, h);
+    if (t->priority != NULL) h = hash64(t->priority, (size_t)t->n_merges * 4, h);
+    int32_t blanks[] = {t->spelling, t->blank_prefix, t->strip_blank};
+    t->fingerprint = t->spelling == SPELLING_BYTE_MAP ? h : hash64(blanks, sizeof blanks, h);
 }
 
 status tokenizer_index(tokenizer *t, const char *where) {

@@ -11,10 +11,9 @@
 /* The spelling of a token as a JSON key; mem_free it. */
 static char *spell(const tokenizer *t, int32_t id) {
     size_t n;
-    const uint8_t *bytes = token_bytes(t, id, &n);
-    if (t->flags[id] & TOKEN_RAW) return mem_strndup((const char *)bytes, n);
-    char *spelling = mem_alloc(2 * n + 1);
-    if (spelling != NULL) byte_map_encode(bytes, n, spelling);
+    (void)token_bytes(t, id, &n);
+    char *spelling = mem_alloc(SPELLING_GROWTH * n + 7);
+    if (spelling != NULL) (void)tokenizer_spell(t, id, spelling);
     return spelling;
 }
 
@@ -98,6 +97,9 @@ static json_t *model_json(const tokenizer *t, json_t *vocab, json_t *merges) {
 }
 
 static status tokenizer_json(const tokenizer *t, json_t **out) {
+    if (t->spelling != SPELLING_BYTE_MAP)
+        return FAIL(F_TOKENIZER_UNSUPPORTED, "a SentencePiece vocabulary is not written here",
+                    "tokenizer.json", "only byte-level ones are", "keep the GGUF file");
     json_t *vocab = json_object(), *merges = json_array(), *added = json_array();
     *out = json_object();
     if (*out != NULL && add_lists(t, vocab, merges, added) &&

@@ -118,6 +118,7 @@ typedef struct token_stream {
     size_t room;
     uint8_t held[4];
     int n_held;
+    bool started; /* has there been text? */
 } token_stream;
 void token_stream_init(token_stream *s, const tokenizer *t);
 void token_stream_clear(token_stream *s);

@@ -25,7 +25,23 @@ enum {                    /* tokenizer.flags, per id */
        TOKEN_SPECIAL = 8, /* an added token marked special */
        TOKEN_WHOLE = 16,  /* a piece with these bytes becomes just this id */
        TOKEN_STABLE = 32, /* ... and by merging: it can appear in encoded text */
+       TOKEN_BYTE = 64,   /* spelled "<0x0A>": the last resort where no character fits */
 };
+
+/* How files spell the bytes of a token, and what its parts are. */
+typedef enum token_spelling {
+    SPELLING_BYTE_MAP, /* GPT-2's printable characters; merging starts from bytes */
+    SPELLING_MARKED,   /* U+2581 for a blank; merging starts from characters */
+} token_spelling;
+
+/* What SentencePiece puts in front of a text, or of what lies between added tokens. */
+typedef enum blank_prefix {
+    BLANK_NEVER,
+    BLANK_ALWAYS,       /* a blank */
+    BLANK_MISSING,      /* a blank, if the text starts with none */
+    BLANK_MISSING_ONCE, /* so, but only at the very beginning */
+    BLANK_PREFIXES,
+} blank_prefix;
 
 typedef struct merge {
     int32_t left, right, result;
@@ -83,16 +99,21 @@ struct tokenizer {
     uint8_t *flags;   /* [n] */
     merge *merges;    /* [n_merges] by rank */
     int32_t n_merges;
+    uint32_t *priority; /* [n_merges] of equals the leftmost goes first; NULL = the rank itself */
     added_token *added; /* [n_added] in the order of the file */
     int32_t n_added;
     pretokenizer pretokenizer;
     bool nfc, ignore_merges;
-    char *post_processor; /* as JSON, kept for saving; NULL = null */
+    token_spelling spelling;
+    blank_prefix blank_prefix; /* only with SPELLING_MARKED */
+    bool strip_blank;          /* decoded text loses the first blank */
+    char *post_processor;      /* as JSON, kept for saving; NULL = null */
     int32_t bos, eos;
 
     /* built by tokenizer_index */
     int32_t byte_id[256];
-    size_t longest; /* bytes of the longest model token */
+    int32_t ascii_id[128]; /* SPELLING_MARKED: the token of this character, or its byte's */
+    size_t longest;        /* bytes of the longest model token */
     uint64_t fingerprint;
     int32_t *token_slots; /* open addressing over model tokens by their bytes; -1 = free */
     uint32_t token_mask;
@@ -121,6 +142,12 @@ status tokenizer_index(tokenizer *t, const char *where) MUST_CHECK;
 static inline const uint8_t *token_bytes(const tokenizer *t, int32_t id, size_t *n) {
     *n = t->offset[id + 1] - t->offset[id];
     return t->blob + t->offset[id];
+}
+
+/* Is it made by merging, or from a byte or character of the text? */
+static inline bool token_takes_part(const tokenizer *t, int32_t id) {
+    const unsigned other = TOKEN_RAW | TOKEN_ADDED | TOKEN_BYTE;
+    return (t->flags[id] & (TOKEN_MODEL | other)) == TOKEN_MODEL;
 }
 
 /* F_TOKENIZER with the usual advice. */
@@ -174,11 +201,11 @@ status merge_scratch_reserve(merge_scratch *s, size_t bytes) MUST_CHECK;
 status merge_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                    int32_t *out, size_t *count) MUST_CHECK;
 
-/* cover_stretch.c: the same ids faster, if t->cover has nodes. */
+/* cover_piece.c: the same ids faster, if t->cover has nodes. */
 status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                    int32_t *out, size_t *count) MUST_CHECK;
-/* cover_piece.c: without looking for repetition. */
-status cover_search(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+/* encode_piece.c: the faster of both, and repetition in long pieces only once. */
+status encode_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
                     int32_t *out, size_t *count) MUST_CHECK;
 /* Joints and TOKEN_STABLE are filled in: adds the trie, or clears the cover where the merges do not
  * allow it. */
@@ -196,6 +223,16 @@ bool byte_map_decode(const char *spelling, size_t n, uint8_t *out, size_t *out_n
 /* The spelling of n bytes, NUL-terminated; out has room for 2 n + 1. */
 void byte_map_encode(const uint8_t *bytes, size_t n, char *out);
 
+/* spelling.c: the bytes of a token from its spelling and back; as byte_map_decode and _encode. */
+bool spelling_decode(token_spelling how, const char *spelled, size_t n, uint8_t *out,
+                     size_t *out_n);
+/* out has room for SPELLING_GROWTH n + 1. */
+#define SPELLING_GROWTH 3
+void spelling_encode(token_spelling how, const uint8_t *bytes, size_t n, char *out);
+/* The byte that "<0x0A>" names, -1 if it is no such name. */
+int spelling_byte(const char *spelled, size_t n);
+#define BLANK_MARK "\xE2\x96\x81"
+
 /* nfc.c: NFC of bytes; invalid UTF-8 stays. *out is the input itself if nothing changes, else it
  * points into the buffer. */
 typedef struct nfc_buffer {
@@ -207,6 +244,15 @@ typedef struct nfc_buffer {
 void nfc_clear(nfc_buffer *b);
 status nfc_text(nfc_buffer *b, const uint8_t *text, size_t n, const uint8_t **out,
                 size_t *out_n) MUST_CHECK;
+
+/* PRETOKENIZER_BLANKS if that changes no id of this vocabulary, else PRETOKENIZER_WHOLE. */
+pretokenizer tokenizer_blank_cut(const tokenizer *t);
+
+/* vocabulary_read.c: what GGUF calls this pre-tokeniser; NULL = it has no name. */
+const char *vocabulary_pre_name(pretokenizer kind);
+/* vocabulary_write.c: the spelling of a token in files, NUL-terminated, and its length; `out` has
+ * room for SPELLING_GROWTH n + 7. */
+size_t tokenizer_spell(const tokenizer *t, int32_t id, char *out);
 
 /* tokenizer_gpt2.c */
 status tokenizer_read_gpt2(tokenizer **out, const char *folder) MUST_CHECK;

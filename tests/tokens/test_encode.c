@@ -220,13 +220,13 @@ TEST(encode_repetition_is_merging) {
         merge_scratch scratch = {0}; /* it remembers pairs of one vocabulary */
         draw_vocabulary(&v, key);
         REQUIRE_OK(make_vocabulary(&t, &v));
-        for (uint64_t k = 0; k < 6 && t->cover.nodes != NULL; k++) {
+        for (uint64_t k = 0; k < 6; k++) {
             size_t n = repetitive_piece(rng_at(79, RNG_TEST, 100 * (uint64_t)i + k),
                                         1 + (uint32_t)(k % 3), piece, sizeof piece);
             size_t n_merged, n_covered;
             if (n == 0) continue;
             REQUIRE_OK(merge_piece(t, piece, n, &scratch, merged, &n_merged));
-            REQUIRE_OK(cover_piece(t, piece, n, &scratch, covered, &n_covered));
+            REQUIRE_OK(encode_piece(t, piece, n, &scratch, covered, &n_covered));
             REQUIRE(n_merged == n_covered && memcmp(merged, covered, n_merged * 4) == 0,
                     "vocabulary %d, piece %d of %zu bytes: %zu ids, merging gives %zu", i, (int)k,
                     n, n_covered, n_merged);
@@ -253,7 +253,7 @@ TEST(encode_long_repetition_is_hardly_searched) {
         size_t unit = strlen(units[u]);
         for (size_t i = 0; i < most; i++)
             piece[i] = (uint8_t)units[u][i % unit];
-        REQUIRE_OK(cover_piece(t, piece, most - u, &scratch, ids, &count));
+        REQUIRE_OK(encode_piece(t, piece, most - u, &scratch, ids, &count));
         CHECK(scratch.room < most / 64, "\"%s\" is searched as it is", units[u]);
         size_t bytes = 0, n;
         for (size_t i = 0; i < count; bytes += n, i++) {

@@ -1,10 +1,10 @@
-/* cover_stretch.c - long pieces that repeat themselves: encode a little of them, then pump.
+/* encode_piece.c - the ids of one piece; where it repeats itself, of a little of it, pumped up.
  *
- * What. A megabyte of hyphens has the encoding of a few thousand hyphens with its middle repeated.
+ * What. Pieces are covered (cover_piece.c) or, where the vocabulary does not allow it, merged
+ * (merge_piece.c). But a megabyte of hyphens has the encoding of a few thousand hyphens with its middle repeated.
  *
  * How. A stretch is a part of the piece with a period of at most PERIOD_MOST bytes. Take out r times
- * D bytes of it, D a multiple of the period, and encode what is left (cover_piece.c). If the same
- * token starts at two offsets b and b + D of the stretch, then the tokens between them may be
+ * D bytes of it, D a multiple of the period, and encode what is left. If the same token starts at two offsets b and b + D of the stretch, then the tokens between them may be
  * repeated r times: every pair of neighbours in the result was a pair of neighbours before, and a
  * sequence whose neighbours are all settled is the encoding. So the answer needs no check; only
  * whether there are such offsets is a matter of luck, and D is chosen as what a sample of the
@@ -26,6 +26,12 @@ typedef struct stretch {
     size_t repeats;       /* r */
     size_t first, behind; /* the tokens to be repeated */
 } stretch;
+
+static status cover_or_merge(const tokenizer *t, const uint8_t *piece, size_t n,
+                             merge_scratch *scratch, int32_t *out, size_t *count) {
+    return t->cover.nodes != NULL ? cover_piece(t, piece, n, scratch, out, count)
+                                  : merge_piece(t, piece, n, scratch, out, count);
+}
 
 /* Smallest period of the LOOK bytes from `at` on, 0 if there is none. */
 static size_t period_at(const uint8_t *piece, size_t n, size_t at) {
@@ -90,7 +96,7 @@ static bool find_cycle(const tokenizer *t, const int32_t *ids, size_t n_ids, siz
 static status measure_stretch(const tokenizer *t, const uint8_t *piece, size_t period,
                               merge_scratch *scratch, int32_t *ids, stretch *s) {
     size_t count;
-    TRY(cover_search(t, piece + s->start, SAMPLE, scratch, ids, &count));
+    TRY(cover_or_merge(t, piece + s->start, SAMPLE, scratch, ids, &count));
     stretch sample = {.start = SAMPLE / 4, .end = SAMPLE};
     if (!find_cycle(t, ids, count, period, &sample)) return STATUS_OK;
     s->cycle = sample.cycle;
@@ -153,7 +159,7 @@ static status find_stretches(const tokenizer *t, const uint8_t *piece, size_t n,
 static status encode_left(const tokenizer *t, const uint8_t *left, size_t n, stretch *s,
                           int n_stretches, merge_scratch *scratch, int32_t *out, size_t *count,
                           bool *done) {
-    TRY(cover_search(t, left, n, scratch, out, count));
+    TRY(cover_or_merge(t, left, n, scratch, out, count));
     *done = true;
     for (int i = 0; i < n_stretches && *done; i++)
         *done = find_cycle(t, out, *count, 0, &s[i]);
@@ -161,8 +167,8 @@ static status encode_left(const tokenizer *t, const uint8_t *left, size_t n, str
     return STATUS_OK;
 }
 
-status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
-                   int32_t *out, size_t *count) {
+status encode_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scratch *scratch,
+                    int32_t *out, size_t *count) {
     stretch s[STRETCHES];
     int n_stretches = 0;
     size_t gone = 0;
@@ -176,5 +182,5 @@ status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scr
         mem_free(left);
         if (e != STATUS_OK) return e;
     }
-    return done ? STATUS_OK : cover_search(t, piece, n, scratch, out, count);
+    return done ? STATUS_OK : cover_or_merge(t, piece, n, scratch, out, count);
 }
