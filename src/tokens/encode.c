@@ -132,6 +132,27 @@ static inline status add_short_piece(encoder *e, const uint8_t *piece, size_t n,
     return STATUS_OK;
 }
 
+/* A piece with bytes that have no token: without them. As the references do, so neighbours merge. */
+static status add_without_lacking(encoder *e, const uint8_t *piece, size_t n, token_list *out) {
+    uint8_t *known = mem_alloc(n);
+    if (known == NULL) return STATUS_MEMORY;
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++)
+        if (e->t->byte_id[piece[i]] >= 0) known[used++] = piece[i];
+    status s = STATUS_OK;
+    if (used > 0)
+        s = used <= CACHE_BYTES ? add_short_piece(e, known, used, used, out)
+                                : add_long_piece(e, known, used, out);
+    mem_free(known);
+    return s;
+}
+
+static bool lacks_one(const tokenizer *t, const uint8_t *piece, size_t n) {
+    for (size_t i = 0; t->lacks_bytes && i < n; i++)
+        if (t->byte_id[piece[i]] < 0) return true;
+    return false;
+}
+
 /* Text without added tokens, in normal form. */
 static status add_plain(encoder *e, const uint8_t *text, size_t n, token_list *out) {
     size_t ends[ENDS], at = 0, from = 0;
@@ -139,6 +160,10 @@ static status add_plain(encoder *e, const uint8_t *text, size_t n, token_list *o
         size_t count = pretokenize(e->t->pretokenizer, text, n, &at, ends, ENDS);
         for (size_t i = 0; i < count; from = ends[i++]) {
             size_t bytes = ends[i] - from;
+            if (lacks_one(e->t, text + from, bytes)) {
+                TRY(add_without_lacking(e, text + from, bytes, out));
+                continue;
+            }
             TRY(bytes <= CACHE_BYTES ? add_short_piece(e, text + from, bytes, n - from, out)
                                      : add_long_piece(e, text + from, bytes, out));
         }

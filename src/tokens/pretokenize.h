@@ -21,11 +21,14 @@
 #include <stdint.h>
 
 typedef enum pretokenizer {
-    PRETOKENIZER_WHOLE,                  /* no cutting: the text is one piece */
-    PRETOKENIZER_GPT2,                   /* GPT-2, and ByteLevel with use_regex */
-    PRETOKENIZER_DEEPSEEK_V3,            /* V3, R1, V3.x; of our own vocabularies */
-    PRETOKENIZER_QWEN2,                  /* Qwen 2, 2.5, 3 */
-    PRETOKENIZER_LLAMA3,                 /* as Qwen2 with up to three digits in a piece */
+    PRETOKENIZER_WHOLE,       /* no cutting: the text is one piece */
+    PRETOKENIZER_GPT2,        /* GPT-2, and ByteLevel with use_regex */
+    PRETOKENIZER_DEEPSEEK_V3, /* V3, R1, V3.x; of our own vocabularies */
+    PRETOKENIZER_QWEN2,       /* Qwen 2, 2.5, 3 */
+    PRETOKENIZER_LLAMA3,      /* as Qwen2 with up to three digits in a piece */
+    PRETOKENIZER_DEEPSEEK_LLM,
+    PRETOKENIZER_DEEPSEEK_CODER,
+    PRETOKENIZER_SMOLLM,                 /* as GPT-2 with every digit apart */
     PRETOKENIZERS,                       /* those of byte-level vocabularies end here */
     PRETOKENIZER_BLANKS = PRETOKENIZERS, /* before every run of blanks: SentencePiece */
     PRETOKENIZER_EVERY_BLANK,            /* before every blank: Metaspace */
@@ -39,7 +42,7 @@ size_t pretokenize(pretokenizer kind, const uint8_t *text, size_t n, size_t *at,
 const char *pretokenizer_name(pretokenizer kind); /* "deepseek-v3" */
 /* The expressions in the order in which they are applied, each to the pieces left by the one
  * before; NULL from the count on. Spelled as in the files that ship them. */
-#define PRETOKENIZER_PASSES 3
+#define PRETOKENIZER_PASSES 6
 const char *pretokenizer_regex(pretokenizer kind, int pass);
 
 /* Offset near `at` (at or after it) where cutting the text in two changes no piece: between a

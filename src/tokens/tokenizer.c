@@ -136,10 +136,14 @@ status tokenizer_index_tokens(tokenizer *t, const char *where) {
     for (int32_t id = 0; id < t->n; id++)
         if (token_takes_part(t, id)) TRY(index_token(t, id, where));
     if (t->spelling != SPELLING_BYTE_MAP) index_bytes(t);
-    for (int b = 0; b < 256; b++)
-        if (t->byte_id[b] < 0)
+    for (int b = 0; b < 256; b++) {
+        bool rare = b == 0xC0 || b == 0xC1 || b > 0xF0; /* no character in use has them */
+        if (t->byte_id[b] < 0 && rare && t->spelling == SPELLING_BYTE_MAP)
+            t->lacks_bytes = true;
+        else if (t->byte_id[b] < 0)
             return tokenizer_damaged(text("no token stands for the byte 0x%02X", b), where,
                                      "a vocabulary holds all 256 bytes, so that any text has ids");
+    }
     return STATUS_OK;
 }
 

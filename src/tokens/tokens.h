@@ -17,7 +17,8 @@
  *     mem_free(back); token_list_clear(&ids); encoder_free(e); tokenizer_free(t);
  *
  * Text is bytes. Where it is not valid UTF-8 the bytes are kept, so decode(encode(x)) == x for any
- * x; with a normaliser (Qwen: NFC) it is the normal form of x. Training a vocabulary is in
+ * x; with a normaliser (Qwen: NFC) it is the normal form of x. Vocabularies without tokens for the
+ * bytes C0, C1 and F1-FF exist; of these they lose what they lack, as elsewhere. Training a vocabulary is in
  * bpe_train.h, the cutting into pieces in pretokenize.h.
  *
  * Chat templates are in chat.h.

@@ -112,6 +112,7 @@ struct tokenizer {
 
     /* built by tokenizer_index */
     int32_t byte_id[256];
+    bool lacks_bytes;      /* some that no text in use has; they vanish when encoding */
     int32_t ascii_id[128]; /* SPELLING_MARKED: the token of this character, or its byte's */
     size_t longest;        /* bytes of the longest model token */
     uint64_t fingerprint;
