@@ -19,7 +19,7 @@ void clock_utc(char out[21]) {
         memcpy(out, "1970-01-01T00:00:00Z", 21);
 }
 
-static volatile sig_atomic_t came; /* the first signal, 0 = none */
+static _Atomic int came; /* the first signal, 0 = none; lock-free, so a handler may set it */
 
 static void on_signal(int number) {
     static const char notice[] =

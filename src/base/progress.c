@@ -26,7 +26,7 @@
 #define LABEL_WIDTH    10
 
 static progress_mode mode = PROGRESS_AUTO;
-static bool line_drawn; /* the cursor stands at the end of a bar */
+static _Atomic bool line_drawn; /* the cursor stands at the end of a bar; any thread may log */
 
 void progress_set_mode(progress_mode wanted) {
     mode = wanted;

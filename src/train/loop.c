@@ -7,7 +7,8 @@
  * everything due at its step, and a run that continues from it repeats nothing but whole steps.
  * Only weights, moments and train_state are carried; rows and random numbers are functions of the
  * step. Writing time-based checkpoints, validating and sampling read the state and never change
- * it, so they may happen whenever they like.
+ * it, so they may happen whenever they like. What is due at a step, the best model and a checkpoint,
+ * is one order to the saver, which writes it beside the steps that follow (saver.c).
  *
  * A damaged checkpoint is set aside as step-N.damaged and the one before it is taken.
  *
@@ -15,7 +16,7 @@
  * end it before the next checkpoint, so the last one on disk is from before the trouble.
  */
 #include "train/plan_internal.h"
-#include "train/run_folder.h"
+#include "train/saver.h"
 #include "train/settings.h"
 
 #include "base/clock.h"
@@ -42,51 +43,45 @@ typedef struct run {
     double last_save;    /* clock */
     double part_seconds; /* steps of this part only */
     int64_t part_tokens;
-    int64_t saved_step; /* of the newest checkpoint, -1 none */
     int64_t resumed_from;
+    saver saver;
+    bool best_is_new; /* the last validation was the best: model/ is to be written */
+    bool save_waits;  /* a checkpoint is due by the clock while one is being written */
 } run;
 
 /* -- saving -- */
 
-/* Writes a checkpoint at `path`, waiting for a full disk. */
-static status write_patiently(run *r, const char *path, bool optimizer) {
-    trainer *t = &r->trainer;
-    checkpoint_content content = {.model = &t->model,
-                                  .tokenizer = r->folder.tokenizer[0] ? r->folder.tokenizer : NULL,
-                                  .m = optimizer ? t->optimiser.m : NULL,
-                                  .v = optimizer ? t->optimiser.v : NULL,
-                                  .v_offset = t->optimiser.v_offset,
-                                  .state = &t->state};
-    double waited = 0;
-    for (;;) {
-        status s = checkpoint_write(path, &content);
-        if (s == STATUS_OK) return s;
-        TRY(run_folder_wait(&r->folder, s, &waited, checkpoint_bytes(&t->config, optimizer)));
+/* Orders what is due. Training stops only for the copy, unless this step is the last. */
+static status save(run *r, bool checkpoint) {
+    train_state *state = &r->trainer.state;
+    save_order order = {.best = r->best_is_new, .checkpoint = checkpoint};
+    bool last = state->step >= r->settings.max_steps || interrupted();
+    r->best_is_new = r->save_waits = false;
+    if (checkpoint) {
+        state->saves++;
+        r->last_save = clock_seconds();
     }
+    return saver_start(&r->saver, order, !last);
 }
 
-static status save(run *r) {
-    trainer *t = &r->trainer;
-    char path[PATH_SIZE];
-    if (r->saved_step == t->state.step) return STATUS_OK;
-    TRY(checkpoint_path(path, r->folder.path, t->state.step));
-    t->state.saves++;
-    status s = write_patiently(r, path, true);
-    if (s != STATUS_OK) {
-        t->state.saves--;
-        return s;
-    }
-    r->saved_step = t->state.step;
-    r->last_save = clock_seconds();
-    log_debug("checkpoint written  step=%" PRId64, t->state.step);
-    return checkpoint_prune(r->folder.path, t->state.best_step);
+/* The present state is on disk. */
+static status save_and_wait(run *r) {
+    if (r->saver.ordered_step != r->trainer.state.step) TRY(save(r, true));
+    return saver_wait(&r->saver);
 }
 
-static bool save_is_due(const run *r) {
-    const train_settings *s = &r->settings;
-    const option_every *every = &s->save_every;
+/* Counted steps are kept to; the clock is not worth waiting for a disk that is slower. */
+static bool save_is_due(run *r) {
+    const option_every *every = &r->settings.save_every;
     if (every->steps > 0 && r->trainer.state.step % every->steps == 0) return true;
-    return every->seconds > 0 && clock_seconds() - r->last_save >= every->seconds;
+    if (every->seconds <= 0 || clock_seconds() - r->last_save < every->seconds) return false;
+    bool waits = saver_writing(&r->saver);
+    if (waits && !r->save_waits)
+        log_info("a checkpoint is due at step %" PRId64 " and waits for that of step %" PRId64
+                 ", still being written",
+                 r->trainer.state.step, r->saver.state.step);
+    r->save_waits = waits;
+    return !waits;
 }
 
 /* -- looking -- */
@@ -105,7 +100,8 @@ static status validate(run *r, evaluation *e) {
         return STATUS_OK;
     t->state.best_val_loss = e->loss;
     t->state.best_step = t->state.step;
-    return write_patiently(r, r->folder.model, false);
+    r->best_is_new = true;
+    return STATUS_OK;
 }
 
 /* On one line: quoted, line ends and the like escaped as in JSON. */
@@ -173,9 +169,9 @@ static status check_divergence(const run *r, const step_report *report) {
                 text("%s, step %" PRId64 ", first bad tensor %s", r->folder.path, state->step, bad),
                 text("the learning rate is %.3g; the loss of the last good step was %.4f; %s",
                      report->lr, state->train_loss,
-                     r->saved_step < 0
+                     r->saver.saved_step < 0
                          ? "there is no checkpoint yet"
-                         : text("the newest checkpoint is of step %" PRId64, r->saved_step)),
+                         : text("the newest checkpoint is of step %" PRId64, r->saver.saved_step)),
                 text("fathom train %s --learning-rate %.2g --accept-changes", r->folder.path,
                      r->settings.learning_rate / 2));
 }
@@ -200,11 +196,13 @@ static status step_once(run *r) {
     show(r, report.loss);
     TRY(check_divergence(r, &report));
     if (s->sample != NULL && due(s->sample_every, t->state.step, s->max_steps)) TRY(take_sample(r));
-    return save_is_due(r) ? save(r) : STATUS_OK;
+    TRY(saver_check(&r->saver));
+    bool checkpoint = save_is_due(r);
+    return checkpoint || r->best_is_new ? save(r, checkpoint) : STATUS_OK;
 }
 
 static status stop_early(run *r) {
-    TRY(save(r));
+    TRY(save_and_wait(r));
     return interrupt_status(
         text("%s, step %" PRId64 " of %" PRId64 ", checkpoint written", r->folder.path,
              r->trainer.state.step, r->settings.max_steps),
@@ -225,7 +223,7 @@ static status run_steps(run *r) {
     }
     progress_end(&r->progress, NULL);
     TRY(s);
-    return save(r);
+    return save_and_wait(r);
 }
 
 /* -- continuing -- */
@@ -276,10 +274,10 @@ static status continue_run(run *r) {
     uint64_t fingerprint = r->trainer.state.data_fingerprint;
     bool found;
     TRY(load_newest(r, &found));
-    r->resumed_from = r->saved_step = -1;
+    r->resumed_from = -1;
     if (found) {
         TRY(check_same_data(r, fingerprint));
-        r->resumed_from = r->saved_step = r->trainer.state.step;
+        r->resumed_from = r->trainer.state.step;
         log_info("resumed from step %" PRId64 ", MANIFEST verified  run=%s", r->resumed_from,
                  r->folder.path);
     } else if (r->settings.resume == RESUME_MUST) {
@@ -356,6 +354,7 @@ static status open_run(run *r) {
     TRY(plan_fill(&r->plan, &r->trainer));
     if (rate > 0) plan_time(&r->plan, rate, MEASURE_SECONDS);
     TRY(plan_check(&r->plan));
+    TRY(saver_open(&r->saver, &r->trainer, &r->folder, r->resumed_from, r->plan.copy > 0));
     TRY(train_settings_log_changes(&r->settings, r->folder.config, &r->strings));
     TRY(train_settings_write(&r->settings, r->folder.config));
     TRY(find_tokenizer(r));
@@ -402,6 +401,14 @@ static status end_run(run *r, status s, train_result *out) {
     return s;
 }
 
+/* A run that failed keeps its own report, whatever becomes of a checkpoint in flight. */
+static void close_saver(run *r, status result) {
+    error_report report;
+    error_save(&report);
+    saver_close(&r->saver);
+    if (result != STATUS_OK) error_restore(&report);
+}
+
 status train_run(const train_settings *s, train_result *out) {
     *out = (train_result){.resumed_from = -1, .best_step = -1};
     if (s->run == NULL || s->run[0] == 0)
@@ -411,13 +418,14 @@ status train_run(const train_settings *s, train_result *out) {
     if (r == NULL) return STATUS_MEMORY;
     r->settings = *s;
     r->folder.lock = -1;
-    r->resumed_from = r->saved_step = -1;
+    r->resumed_from = -1;
     status result = open_run(r);
     if (result == STATUS_OK) {
         out->already_done = r->trainer.state.step >= r->settings.max_steps;
         if (!out->already_done) result = run_steps(r);
         result = end_run(r, result, out);
     }
+    close_saver(r, result);
     trainer_close(&r->trainer);
     arena_clear(&r->strings);
     run_folder_close(&r->folder);

@@ -2,7 +2,8 @@
  *
  * How: weights, lane gradients and moments (with the scratch of Muon) are counts of the parameter set; packed copies are the
  * sizes the kernels state for both directions of every matrix; activations are the peak of a dry
- * tape over one micro-batch. `other` is the process itself, the rows in memory, the pages of the
+ * tape over one micro-batch; the copy for checkpoints is weights and moments once more, left out if
+ * there is no room for it. `other` is the process itself, the rows in memory, the pages of the
  * data that are mapped, and scratch. The peak resident set is the sum, because all of it is touched
  * in every step. Arenas ask for huge pages, so where the system grants them each arena is rounded up
  * to 2 MiB, the small ones too.
@@ -14,6 +15,8 @@
  * the whole with the peak resident set of real runs).
  */
 #include "train/plan_internal.h"
+
+#include "train/saver.h"
 
 #include "base/file.h"
 #include "base/pool.h"
@@ -85,8 +88,8 @@ static bool huge_pages(void) {
 }
 
 static void round_to_pages(train_plan *p) {
-    int64_t *const arenas[] = {&p->weights, &p->gradients, &p->optimiser, &p->packed,
-                               &p->activations};
+    int64_t *const arenas[] = {&p->weights, &p->gradients,   &p->optimiser,
+                               &p->packed,  &p->activations, &p->copy_size};
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++)
         *arenas[i] = (*arenas[i] + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     p->other += SMALL_ARENAS * HUGE_PAGE;
@@ -104,9 +107,14 @@ static status fill_memory(train_plan *p, trainer *t) {
     TRY(activations_for(t, half, t->settings.recompute, &p->half_batch));
     p->other =
         PROCESS_BYTES + (int64_t)SCRATCH_BYTES * pool_threads() + row_bytes(t) + data_bytes(t);
+    p->copy_size = saver_copy_bytes(t);
+    p->beside = t->settings.checkpoint_async;
     if (huge_pages()) round_to_pages(p);
     p->memory = p->weights + p->gradients + p->optimiser + p->packed + p->activations + p->other;
     p->memory_free = memory_available();
+    bool fits = p->memory + p->copy_size <= p->memory_free;
+    if (p->beside == BESIDE_YES || (p->beside == BESIDE_AUTO && fits)) p->copy = p->copy_size;
+    p->memory += p->copy;
     return STATUS_OK;
 }
 
@@ -264,6 +272,13 @@ static const char *million(int64_t n) {
     return text("%.1f M", (double)n / 1e6);
 }
 
+static const char *saving_text(const train_plan *p) {
+    if (p->copy > 0) return "written while training goes on";
+    if (p->beside == BESIDE_NO) return "training waits for them";
+    return text("training waits for them: no room for a copy (%s)",
+                bytes_text((double)p->copy_size));
+}
+
 static const char *corpus_text(const train_plan *p) {
     double epochs = p->corpus_tokens > 0 ? (double)p->tokens / (double)p->corpus_tokens : 0;
     return text("corpus %s tokens: %.2f epoch%s", million(p->corpus_tokens), epochs,
@@ -278,15 +293,15 @@ void plan_print(FILE *out, const train_plan *p) {
             million(p->parameters), experts);
     fprintf(out, "tokens   %-12s %s; %s steps of %s\n", million(p->tokens), corpus_text(p),
             count_text(p->steps), count_text(p->batch_tokens));
-    fprintf(
-        out,
-        "memory   %-12s weights %s, gradients %s, optimiser %s, packed %s, activations %s, other %s"
-        "   [%s free: %s]\n",
-        bytes_text((double)p->memory), mebi(p->weights), mebi(p->gradients), mebi(p->optimiser),
-        mebi(p->packed), mebi(p->activations), mebi(p->other), bytes_text((double)p->memory_free),
-        p->memory <= p->memory_free ? "ok" : "too little");
-    fprintf(out, "disk     %-12s %" PRId64 " checkpoints x %s", bytes_text((double)p->disk),
-            p->checkpoints, bytes_text((double)p->checkpoint));
+    fprintf(out,
+            "memory   %-12s weights %s, gradients %s, optimiser %s, packed %s, activations %s, "
+            "checkpoint copy %s, other %s"
+            "   [%s free: %s]\n",
+            bytes_text((double)p->memory), mebi(p->weights), mebi(p->gradients), mebi(p->optimiser),
+            mebi(p->packed), mebi(p->activations), mebi(p->copy), mebi(p->other),
+            bytes_text((double)p->memory_free), p->memory <= p->memory_free ? "ok" : "too little");
+    fprintf(out, "disk     %-12s %" PRId64 " checkpoints x %s, %s", bytes_text((double)p->disk),
+            p->checkpoints, bytes_text((double)p->checkpoint), saving_text(p));
     if (p->disk_free >= 0)
         fprintf(out, "   [%s free: %s]", bytes_text((double)p->disk_free),
                 p->disk <= p->disk_free ? "ok" : "too little");
@@ -300,7 +315,7 @@ void plan_print(FILE *out, const train_plan *p) {
 json_t *plan_json(const train_plan *p) {
     return json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s, s:i, s:i,"
-        " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
+        " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
         " s:{s:I, s:I, s:I, s:I},"
         " s:{s:f, s:f, s:f, s:f, s:b}}",
         "model", p->model_name, "parameters", (json_int_t)p->parameters, "active",
@@ -310,9 +325,10 @@ json_t *plan_json(const train_plan *p) {
         gemm_type_name(p->products), "micro_batch", p->micro_batch, "lanes", p->lanes,
         "memory_bytes", "weights", (json_int_t)p->weights, "gradients", (json_int_t)p->gradients,
         "optimiser", (json_int_t)p->optimiser, "packed", (json_int_t)p->packed, "activations",
-        (json_int_t)p->activations, "other", (json_int_t)p->other, "total", (json_int_t)p->memory,
-        "free", (json_int_t)p->memory_free, "disk_bytes", "checkpoint", (json_int_t)p->checkpoint,
-        "checkpoints", (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free",
-        (json_int_t)p->disk_free, "time", "seconds", p->seconds, "low", p->seconds_low, "high",
-        p->seconds_high, "tokens_per_second", p->tokens_per_second, "measured", (int)p->measured);
+        (json_int_t)p->activations, "checkpoint_copy", (json_int_t)p->copy, "other",
+        (json_int_t)p->other, "total", (json_int_t)p->memory, "free", (json_int_t)p->memory_free,
+        "disk_bytes", "checkpoint", (json_int_t)p->checkpoint, "checkpoints",
+        (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free", (json_int_t)p->disk_free,
+        "time", "seconds", p->seconds, "low", p->seconds_low, "high", p->seconds_high,
+        "tokens_per_second", p->tokens_per_second, "measured", (int)p->measured);
 }

@@ -32,6 +32,9 @@ typedef struct train_plan {
     int micro_batch, lanes;
     /* bytes */
     int64_t weights, gradients, optimiser, packed, activations, other, memory, memory_free;
+    int64_t copy;       /* of the state, for checkpoints written beside training; 0 = none */
+    int64_t copy_size;  /* what it would take */
+    save_beside beside; /* what was asked for */
     int64_t with_recompute, half_batch; /* activations of the two remedies */
     int64_t checkpoint, checkpoints, disk,
         disk_free; /* one; how many at most; all files; -1 unknown */

@@ -29,6 +29,7 @@ static const char *const schedules[] = {
     "wsd", "cosine", "linear", "constant", "cosine-restarts", "deepseek-v3", NULL};
 static const char *const optimisers[] = {"adamw", "muon", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", "bf16-dot", NULL};
+static const char *const besides[] = {"auto", "no", "yes", NULL};
 static const char *const resumes[] = {"auto", "no", "yes", NULL};
 
 #define AT(field) offsetof(train_settings, field)
@@ -117,6 +118,9 @@ static const option rows[] = {
     {"train", "sample-prompt", OPTION_STRING, AT(sample_prompt), "The", "What samples continue."},
     {"train", "save-every", OPTION_EVERY, AT(save_every), "2min",
      "Steps (100) or time (2min) between checkpoints."},
+    {"train", "checkpoint-async", OPTION_CHOICE, AT(checkpoint_async), "auto",
+     "Write checkpoints while training goes on, from a copy of the state; auto = if it fits.",
+     .choices = besides},
     {"train", "tensorboard", OPTION_BOOL, AT(tensorboard), "yes",
      "Write the metrics as a TensorBoard event file, too."},
     {"train", "resume", OPTION_CHOICE, AT(resume), "auto",
@@ -206,9 +210,9 @@ typedef enum change_class { CHANGE_FREE, CHANGE_RATE, CHANGE_FIXED } change_clas
 
 static change_class class_of(const option *row) {
     static const char *const free_names[] = {
-        "data",       "input",       "max-steps",    "tokens",        "minutes",
-        "eval-every", "eval-tokens", "sample-every", "sample-prompt", "save-every",
-        "recompute",  "tensorboard", "disk-wait"};
+        "data",       "input",       "max-steps",    "tokens",          "minutes",
+        "eval-every", "eval-tokens", "sample-every", "sample-prompt",   "save-every",
+        "recompute",  "tensorboard", "disk-wait",    "checkpoint-async"};
     if (strcmp(row->section, "model") == 0 || strcmp(row->name, "preset") == 0 ||
         strcmp(row->name, "optimizer") == 0)
         return CHANGE_FIXED;

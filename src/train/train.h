@@ -15,8 +15,8 @@
  * fixed binary tree (lanes.c).
  *
  * Laws (tested bitwise). The weights after step N do not depend on the number of threads, on
- * recomputing blocks, on when checkpoints are written, on validation and samples, or on how often
- * and where the run was killed and started again. Whatever else decides them is in config.ini.
+ * recomputing blocks, on when and how checkpoints are written, on validation and samples, or on how
+ * often and where the run was killed and started again. Whatever else decides them is in config.ini.
  *
  * Life: everything lives inside train_run. It starts no pool (kernels use the one that runs),
  * installs no signal handlers (the caller does: interrupt_install) and prints nothing on standard
@@ -53,6 +53,8 @@ typedef enum resume_mode {
     RESUME_NO,   /* begin again; what the folder held of a run is removed */
     RESUME_MUST, /* continue, or F_MISSING ("yes") */
 } resume_mode;
+
+typedef enum save_beside { BESIDE_AUTO, BESIDE_NO, BESIDE_YES } save_beside; /* auto: if it fits */
 
 /* Writes what the model makes of `prompt`; *text is the continuation (mem_free). */
 typedef status sample_fn(void *context, model *m, const char *prompt, char **text);
@@ -105,7 +107,8 @@ typedef struct train_settings {
     int64_t eval_tokens; /* cap of validation targets; 0 = the whole split */
     const char *sample_prompt;
     option_every save_every;
-    bool tensorboard; /* an event file beside metrics.jsonl */
+    save_beside checkpoint_async; /* write checkpoints while training goes on, from a copy */
+    bool tensorboard;             /* an event file beside metrics.jsonl */
 
     /* control, not recorded */
     resume_mode resume;

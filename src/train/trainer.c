@@ -28,6 +28,11 @@
 #include <sys/mman.h>
 
 #define MICRO_TOKENS 8192 /* larger forwards gain no speed and cost memory */
+#if defined(__SANITIZE_THREAD__)
+#define DRY_RESERVE ((size_t)1 << 38) /* the thread sanitizer leaves less address space */
+#else
+#define DRY_RESERVE ((size_t)1 << 44)
+#endif
 
 gemm_type train_products(train_precision precision) {
     return precision == PRECISION_BF16       ? GEMM_BF16
@@ -62,7 +67,7 @@ status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
     arena memory;
     *bytes = 0;
     TRY(rows_init(&rows, options->micro_batch, seq_len));
-    status s = arena_init(&memory, "dry tape", (size_t)1 << 44);
+    status s = arena_init(&memory, "dry tape", DRY_RESERVE);
     if (s != STATUS_OK) {
         rows_clear(&rows);
         return s;

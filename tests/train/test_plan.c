@@ -117,8 +117,10 @@ TEST(a_plan_is_printed_and_stored) {
     REQUIRE_OK(fixture_settings(&s, "plan", FIXTURE_EXPERTS, 100));
     REQUIRE_OK(plan_make(&s, 0.05, &p));
     CHECK(p.measured && p.tokens_per_second > 0 && p.seconds > 0 && p.steps == 100, "time");
-    CHECK(p.memory == p.weights + p.gradients + p.optimiser + p.packed + p.activations + p.other,
+    CHECK(p.memory ==
+              p.weights + p.gradients + p.optimiser + p.packed + p.activations + p.copy + p.other,
           "a class is lost");
+    CHECK(p.copy == p.copy_size && p.copy >= 12 * p.parameters, "no copy for checkpoints");
     REQUIRE_OK(plan_check(&p));
     char *printed = NULL;
     size_t n = 0;
@@ -137,6 +139,27 @@ TEST(a_plan_is_printed_and_stored) {
               p.memory,
           "JSON");
     json_decref(o);
+}
+
+static bool plan_says(const train_plan *p, const char *words) {
+    char *printed = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&printed, &n);
+    if (out == NULL) return false;
+    plan_print(out, p);
+    fclose(out);
+    bool said = strstr(printed, words) != NULL;
+    free(printed);
+    return said;
+}
+
+TEST(a_plan_says_how_checkpoints_are_written) {
+    train_plan p = {.copy = 1 << 20, .copy_size = 1 << 20, .disk_free = -1};
+    CHECK(plan_says(&p, "written while training goes on"), "with a copy");
+    p.copy = 0;
+    CHECK(plan_says(&p, "no room for a copy (1.0 MiB)"), "without room");
+    p.beside = BESIDE_NO;
+    CHECK(plan_says(&p, "training waits for them") && !plan_says(&p, "no room"), "not wanted");
 }
 
 TEST(what_does_not_fit_is_refused_with_two_remedies) {
