@@ -12,8 +12,9 @@
  * columns. Many rows give many row blocks: each thread owns rows of C and shares B.
  *
  * A raw B (weight gradients: B = activations) is packed on the way, K_PHASE rows at a time so that
- * the packed copy stays in cache; both steps are pool jobs. A grouped call is one job over the
- * chunks of all its products.
+ * the packed copy stays in cache. Where several panels share a row block, its A is formed once for
+ * all of them, also a phase at a time. Both are one pool job before that of the chunks. A grouped
+ * call is one job over the chunks of all its products.
  *
  * Mind: scratch is the pool's per-thread arena: the caller's for plans and packed B, each
  * chunk's for its A block.
@@ -23,25 +24,29 @@
 
 #include <string.h>
 
-#define K_PHASE       1024 /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
-#define ROW_BLOCK     96   /* rows of a chunk, rounded up to whole micro panels */
-#define CHUNKS_WANTED 16   /* per product, where the shape allows */
-#define IN_PLACE_ROWS 16   /* up to here an f32 A is read where it lies */
+#define K_PHASE       1024      /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
+#define ROW_BLOCK     96        /* rows of a chunk, rounded up to whole micro panels */
+#define FORM_BYTES    (2 << 20) /* of A formed ahead in a phase, where B is packed */
+#define CHUNKS_WANTED 16        /* per product, where the shape allows */
+#define IN_PLACE_ROWS 16        /* up to here an f32 A is read where it lies */
 
 typedef struct gemm_plan {
     const gemm_call *call;
     const product_kernels *kernels;
     int64_t row_block, row_blocks, panels, panel_strips, strips;
-    int64_t first_chunk, first_strip; /* in the job over all products */
-    char *b;                          /* strips of the current phase */
-    int64_t strip_stride;             /* bytes */
-    int64_t k0, k_count;              /* of the current phase; k_count 0: no part in it */
+    int64_t first_chunk, first_strip, first_form; /* in the job over all products */
+    int64_t phase;                                /* k of a phase */
+    char *b;                                      /* strips of the current phase */
+    int64_t strip_stride;                         /* bytes */
+    char *formed;                                 /* A of the current phase, or NULL: by chunk */
+    int64_t form_bytes, k_blocks;                 /* of one block of it; blocks along k */
+    int64_t k0, k_count;                          /* of this phase; k_count 0: no part in it */
 } gemm_plan;
 
 typedef struct gemm_job {
     gemm_plan *plans;
     int n_plans;
-    int64_t n_chunks, n_strips;
+    int64_t n_chunks, n_strips, n_forms;
     job_failure failure;
 } gemm_job;
 
@@ -100,7 +105,7 @@ int64_t block_form_bytes(const product_kernels *p, int64_t rows, int64_t k) {
 
 /* Copies A rows next to each other, or A columns if these are the contiguous ones: either way the
  * inner copies are contiguous, and the micro-kernel takes both strides. */
-static void copy_a(const product_kernels *p, micro_call *block, char *buffer) {
+static void copy_a(const product_kernels *p, const micro_call *block, char *buffer) {
     size_t size = (size_t)p->a_size;
     bool by_rows = block->k_stride == 1;
     int64_t lines = by_rows ? block->rows : block->k, length = by_rows ? block->k : block->rows;
@@ -119,12 +124,10 @@ static void copy_a(const product_kernels *p, micro_call *block, char *buffer) {
     if (!by_rows && k_padded > block->k)
         memset(buffer + (size_t)(block->k * stride) * size, 0,
                (size_t)((k_padded - block->k) * stride) * size);
-    block->row_stride = by_rows ? stride : 1;
-    block->k_stride = by_rows ? 1 : stride;
 }
 
 /* Rows of bf16, k padded with zeros. */
-static void round_rows(const product_kernels *p, micro_call *block, uint16_t *to) {
+static void round_rows(const product_kernels *p, const micro_call *block, uint16_t *to) {
     int64_t k_padded = padded_k(p, block->k);
     const float *from = block->a;
     for (int64_t i = 0; i < block->rows; i++) {
@@ -132,11 +135,9 @@ static void round_rows(const product_kernels *p, micro_call *block, uint16_t *to
         for (int64_t k = block->k; k < k_padded; k++)
             to[i * k_padded + k] = 0;
     }
-    block->row_stride = k_padded;
-    block->k_stride = 1;
 }
 
-static void tile_a(const product_kernels *p, micro_call *block, uint16_t *to) {
+static void tile_a(const product_kernels *p, const micro_call *block, uint16_t *to) {
     int64_t k_padded = padded_k(p, block->k), rows_padded = ceil_div(block->rows, 32) * 32;
     if (block->k_stride == 1) {
         round_rows(p, block, to);
@@ -154,12 +155,10 @@ static void tile_a(const product_kernels *p, micro_call *block, uint16_t *to) {
     }
     memset(to + block->rows * k_padded, 0,
            (size_t)((rows_padded - block->rows) * k_padded) * sizeof *to);
-    block->row_stride = k_padded;
-    block->k_stride = 1;
 }
 
 /* Where columns are the contiguous ones, two of them are interleaved: no transposition at all. */
-static void pair_a(const product_kernels *p, micro_call *block, uint16_t *to) {
+static void pair_a(const product_kernels *p, const micro_call *block, uint16_t *to) {
     if (block->k_stride == 1) {
         round_rows(p, block, to);
         return;
@@ -169,19 +168,29 @@ static void pair_a(const product_kernels *p, micro_call *block, uint16_t *to) {
         kernels_table()->pair_bf16(block->rows, from,
                                    k + 1 < block->k ? from + block->k_stride : NULL,
                                    (uint32_t *)(void *)(to + k * block->rows));
-    block->row_stride = BF16_PAIR;
-    block->k_stride = block->rows;
 }
 
-void block_form_a(const product_kernels *p, micro_call *block, void *buffer) {
+static void form_write(const product_kernels *p, const micro_call *block, void *buffer) {
     switch (p->form) {
     case A_REAL:
     case A_ROUNDED: copy_a(p, block, buffer); break;
     case A_TILES: tile_a(p, block, buffer); break;
     case A_PAIRS: pair_a(p, block, buffer); break;
     }
+}
+
+/* Points block at its A as form_write left it. */
+static void form_use(const product_kernels *p, micro_call *block, const void *buffer) {
+    bool by_rows = block->k_stride == 1 || p->form == A_TILES;
     block->a = buffer;
     block->k = padded_k(p, block->k);
+    block->row_stride = by_rows ? block->k : p->form == A_PAIRS ? BF16_PAIR : 1;
+    block->k_stride = by_rows ? 1 : block->rows;
+}
+
+void block_form_a(const product_kernels *p, micro_call *block, void *buffer) {
+    form_write(p, block, buffer);
+    form_use(p, block, buffer);
 }
 
 /* -- chunks -- */
@@ -198,6 +207,27 @@ static const gemm_plan *plan_of_chunk(const gemm_job *job, int64_t chunk) {
     return &job->plans[low];
 }
 
+/* The raw A of one block of rows and k (k counts within the phase). */
+static micro_call raw_block(const gemm_plan *plan, int64_t row_block, int64_t k) {
+    const gemm_call *call = plan->call;
+    int64_t row0 = row_block * plan->row_block, k0 = plan->k0 + k;
+    return (micro_call){.k = min_i64(plan->kernels->k_block, plan->k_count - k),
+                        .a = element(call->a, row0 * call->a_stride_m + k0 * call->a_stride_k,
+                                     source_size(call->type)),
+                        .row_stride = call->a_stride_m,
+                        .k_stride = call->a_stride_k,
+                        .rows = (int)min_i64(plan->row_block, call->m - row0)};
+}
+
+static char *formed_block(const gemm_plan *plan, int64_t row_block, int64_t k) {
+    return plan->formed +
+           (row_block * plan->k_blocks + k / plan->kernels->k_block) * plan->form_bytes;
+}
+
+static bool needs_form(const gemm_plan *plan) {
+    return plan->kernels->form != A_REAL || plan->call->m > IN_PLACE_ROWS;
+}
+
 static void multiply_part(const gemm_plan *plan, int64_t row_block, int64_t panel, char *buffer) {
     const gemm_call *call = plan->call;
     const product_kernels *p = plan->kernels;
@@ -205,22 +235,18 @@ static void multiply_part(const gemm_plan *plan, int64_t row_block, int64_t pane
     int64_t columns = min_i64(call->n, (strip0 + plan->panel_strips) * STRIP) - strip0 * STRIP;
     if (p->enter != NULL) p->enter();
     for (int64_t k = 0; k < plan->k_count; k += p->k_block) {
-        int64_t k0 = plan->k0 + k;
-        micro_call block = {
-            .k = min_i64(p->k_block, plan->k_count - k),
-            .a = element(call->a, row0 * call->a_stride_m + k0 * call->a_stride_k,
-                         source_size(call->type)),
-            .row_stride = call->a_stride_m,
-            .k_stride = call->a_stride_k,
-            .b = plan->b + strip0 * plan->strip_stride + k * p->b_size,
-            .strip_stride = plan->strip_stride,
-            .c = element_mut(call->c, row0 * call->ldc + strip0 * STRIP, (size_t)p->c_size),
-            .ldc = call->ldc,
-            .rows = (int)min_i64(plan->row_block, call->m - row0),
-            .columns = (int)columns,
-            .accumulate = call->accumulate || k0 > 0,
-        };
-        if (p->form != A_REAL || call->m > IN_PLACE_ROWS) block_form_a(p, &block, buffer);
+        micro_call block = raw_block(plan, row_block, k);
+        int64_t b_row = plan->call->b != NULL ? plan->k0 + k : k;
+        block.b = plan->b + strip0 * plan->strip_stride + b_row * p->b_size;
+        block.strip_stride = plan->strip_stride;
+        block.c = element_mut(call->c, row0 * call->ldc + strip0 * STRIP, (size_t)p->c_size);
+        block.ldc = call->ldc;
+        block.columns = (int)columns;
+        block.accumulate = call->accumulate || plan->k0 + k > 0;
+        if (plan->formed != NULL)
+            form_use(p, &block, formed_block(plan, row_block, k));
+        else if (needs_form(plan))
+            block_form_a(p, &block, buffer);
         block_multiply(p, &block);
     }
     if (p->leave != NULL) p->leave();
@@ -245,8 +271,7 @@ static void gemm_chunk(void *context, int64_t chunk) {
     arena_reset(scratch, mark);
 }
 
-static void pack_chunk(void *context, int64_t strip) {
-    const gemm_job *job = context;
+static void pack_strip(const gemm_job *job, int64_t strip) {
     int i = 0;
     while (i + 1 < job->n_plans && job->plans[i + 1].first_strip <= strip)
         i++;
@@ -258,6 +283,27 @@ static void pack_chunk(void *context, int64_t strip) {
                                       plan->k0 * call->b_stride_k + column * call->b_stride_n,
                                       source_size(call->type)),
                               call->b_stride_k, call->b_stride_n, plan->b + s * plan->strip_stride);
+}
+
+static void form_block(const gemm_job *job, int64_t form) {
+    int i = 0;
+    while (i + 1 < job->n_plans && job->plans[i + 1].first_form <= form)
+        i++;
+    const gemm_plan *plan = &job->plans[i];
+    int64_t k_blocks = ceil_div(plan->k_count, plan->kernels->k_block);
+    int64_t row_block = (form - plan->first_form) / k_blocks;
+    int64_t k = (form - plan->first_form) % k_blocks * plan->kernels->k_block;
+    micro_call block = raw_block(plan, row_block, k);
+    form_write(plan->kernels, &block, formed_block(plan, row_block, k));
+}
+
+/* What the chunks of a phase share: strips of a raw B, then blocks of A. */
+static void prepare_chunk(void *context, int64_t chunk) {
+    const gemm_job *job = context;
+    if (chunk < job->n_strips)
+        pack_strip(job, chunk);
+    else
+        form_block(job, chunk - job->n_strips);
 }
 
 /* -- plans -- */
@@ -282,6 +328,20 @@ static void plan_grid(gemm_plan *plan) {
     plan->panels = ceil_div(plan->strips, plan->panel_strips);
 }
 
+/* Room for A of a phase, and with a packed B the length of the phases. */
+static status plan_form(gemm_plan *plan, arena *scratch) {
+    const product_kernels *p = plan->kernels;
+    if (plan->panels == 1 || !needs_form(plan)) return STATUS_OK;
+    plan->form_bytes = block_form_bytes(p, plan->row_block, min_i64(plan->phase, p->k_block));
+    if (plan->call->b != NULL)
+        plan->phase = min_i64(
+            plan->phase, max_i64(1, FORM_BYTES / plan->form_bytes / plan->row_blocks) * p->k_block);
+    plan->k_blocks = ceil_div(plan->phase, p->k_block);
+    plan->formed =
+        arena_alloc(scratch, (size_t)(plan->row_blocks * plan->k_blocks * plan->form_bytes));
+    return plan->formed != NULL ? STATUS_OK : STATUS_MEMORY;
+}
+
 /* k_count 0 leaves the product out of the job. */
 static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) {
     plan->call = call;
@@ -292,30 +352,29 @@ static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) 
         return STATUS_OK;
     }
     plan_grid(plan);
-    if (call->b != NULL) {
-        plan->b = call->b->data;
-        plan->strip_stride = strip_bytes(plan->kernels, call->k);
-        return STATUS_OK;
-    }
-    plan->strip_stride = strip_bytes(plan->kernels, min_i64(call->k, K_PHASE));
-    plan->b = arena_alloc(scratch, (size_t)(plan->strips * plan->strip_stride));
-    return plan->b != NULL ? STATUS_OK : STATUS_MEMORY;
+    plan->phase = call->b != NULL ? call->k : min_i64(call->k, K_PHASE);
+    plan->strip_stride = strip_bytes(plan->kernels, plan->phase);
+    plan->b = call->b != NULL ? call->b->data
+                              : arena_alloc(scratch, (size_t)(plan->strips * plan->strip_stride));
+    return plan->b != NULL ? plan_form(plan, scratch) : STATUS_MEMORY;
 }
 
 /* Sets what each product does in phase `phase`; returns whether there is anything to do. */
 static bool job_phase(gemm_job *job, int64_t phase) {
-    job->n_chunks = job->n_strips = 0;
+    job->n_chunks = job->n_strips = job->n_forms = 0;
     for (int i = 0; i < job->n_plans; i++) {
         gemm_plan *plan = &job->plans[i];
         const gemm_call *call = plan->call;
-        bool raw = call->b == NULL;
         plan->first_chunk = job->n_chunks;
         plan->first_strip = job->n_strips;
-        plan->k0 = raw ? phase * K_PHASE : 0;
-        plan->k_count = raw ? min_i64(K_PHASE, call->k - plan->k0) : phase == 0 ? call->k : 0;
+        plan->first_form = job->n_forms;
+        plan->k0 = phase * plan->phase;
+        plan->k_count = min_i64(plan->phase, call->k - plan->k0);
         if (plan->b == NULL || plan->k_count <= 0) continue;
         job->n_chunks += plan->row_blocks * plan->panels;
-        job->n_strips += raw ? plan->strips : 0;
+        if (call->b == NULL) job->n_strips += plan->strips;
+        if (plan->formed != NULL)
+            job->n_forms += plan->row_blocks * ceil_div(plan->k_count, plan->kernels->k_block);
     }
     return job->n_chunks > 0;
 }
@@ -324,7 +383,7 @@ static status job_run(gemm_job *job, const gemm_call *calls, arena *scratch) {
     for (int i = 0; i < job->n_plans; i++)
         TRY(plan_init(&job->plans[i], &calls[i], scratch));
     for (int64_t phase = 0; job_phase(job, phase); phase++) {
-        pool_for(job->n_strips, pack_chunk, job);
+        pool_for(job->n_strips + job->n_forms, prepare_chunk, job);
         pool_for(job->n_chunks, gemm_chunk, job);
         TRY(job_status(&job->failure));
     }
