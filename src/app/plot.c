@@ -133,6 +133,7 @@ static const char *metric_title(int metric) {
         {"grad_norm", "gradient norm"},
         {"tok_per_sec", "tokens per second"},
         {"mem_bytes", "memory, bytes"},
+        {"mfu", "model FLOPs utilisation"},
         {"val_loss", "validation, nats per token"},
         {"val_bpb", "validation, bits per byte"},
         {"mtp_loss", "second-token loss, nats"},

@@ -21,19 +21,13 @@ static const struct {
 } metrics[] = {
 #define METRIC(field)                                                                              \
     { #field, offsetof(run_point, field) }
-    METRIC(step),
-    METRIC(tokens),
-    METRIC(time),
-    METRIC(loss),
-    METRIC(lr),
-    METRIC(grad_norm),
-    METRIC(tok_per_sec),
-    METRIC(mem_bytes),
-    METRIC(val_loss),
-    METRIC(val_bpb),
-    METRIC(mtp_loss),
-    METRIC(balance_loss),
-    METRIC(expert_max_violation),
+    METRIC(step),         METRIC(tokens),
+    METRIC(time),         METRIC(loss),
+    METRIC(lr),           METRIC(grad_norm),
+    METRIC(tok_per_sec),  METRIC(mem_bytes),
+    METRIC(mfu),          METRIC(val_loss),
+    METRIC(val_bpb),      METRIC(mtp_loss),
+    METRIC(balance_loss), METRIC(expert_max_violation),
 };
 #define N_METRICS ((int)(sizeof metrics / sizeof *metrics))
 

@@ -8,7 +8,7 @@
 
 /* One line of metrics.jsonl; what a line lacks is NAN. */
 typedef struct run_point {
-    double step, tokens, time, loss, lr, grad_norm, tok_per_sec, mem_bytes;
+    double step, tokens, time, loss, lr, grad_norm, tok_per_sec, mem_bytes, mfu;
     double val_loss, val_bpb, mtp_loss, balance_loss, expert_max_violation;
 } run_point;
 

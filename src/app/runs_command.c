@@ -179,10 +179,11 @@ static status show_run(command_context *c, const run_record *r) {
                                    : "-");
     if (last != NULL) {
         int n = curve_values(r, run_metric_find("loss"), curve);
-        say(c, "steps       %s of %s, %s tokens in %s (%s tok/s at the end)\n",
+        const char *mfu = isfinite(last->mfu) ? text(", mfu %.1f %%", 100 * last->mfu) : "";
+        say(c, "steps       %s of %s, %s tokens in %s (%s tok/s%s at the end)\n",
             count_text((int64_t)last->step), count_text(r->settings.max_steps),
             count_text((int64_t)last->tokens), duration_text(last->time),
-            count_text(llround(last->tok_per_sec)));
+            count_text(llround(last->tok_per_sec)), mfu);
         say(c, "loss        %.4f -> %s  %s\n", r->points[0].loss, number_text(last->loss, "%.4f"),
             sparkline_text(curve, n));
     }
@@ -309,10 +310,10 @@ static status find_metric(const runs_settings *s, int *metric) {
     *metric = run_metric_find(s->metric);
     if (*metric >= 0) return STATUS_OK;
     int near = word_nearest(s->metric, names, n);
-    return FAIL(
-        F_BAD_VALUE, text("there is no metric \"%s\"", s->metric), "--metric",
-        near >= 0 ? text("the nearest is \"%s\"", names[near]) : "no name is near",
-        "loss, val_loss, val_bpb, lr, grad_norm, tok_per_sec and mem_bytes are the usual ones");
+    return FAIL(F_BAD_VALUE, text("there is no metric \"%s\"", s->metric), "--metric",
+                near >= 0 ? text("the nearest is \"%s\"", names[near]) : "no name is near",
+                "loss, val_loss, val_bpb, lr, grad_norm, tok_per_sec, mfu and mem_bytes are the "
+                "usual ones");
 }
 
 /* Everything as comma-separated values; one column if `only` >= 0. */

@@ -126,6 +126,26 @@ static status positions_check(const token_layout *layout) {
     return STATUS_OK;
 }
 
+/* Products over the keys that each query sees, twice as many backward; what backward makes again
+ * (the probabilities) is not counted, as in the FLOPs of a model. */
+static profile_work attention_work(const tape *t, const attention_record *r, bool backward) {
+    const attention_shape *s = &r->shape;
+    int64_t pairs = 0, times = backward ? 2 : 1;
+    for (int64_t i = 0; i < r->layout.n; i++)
+        pairs += r->layout.position[i] - r->layout.first[i] + 1;
+    int64_t width = s->qk_dim + s->shared_dim + s->v_dim;
+    int64_t q = s->n_head * width, k = s->n_kv_head * (int64_t)(s->qk_dim + s->v_dim);
+    return (profile_work){.unit = t->options.products == GEMM_BF16_DOT ? PROFILE_BF16 : PROFILE_F32,
+                          .flops = 2.0 * (double)(times * pairs * s->n_head * width),
+                          .bytes = (double)(times * r->layout.n * (q + k + s->shared_dim)) *
+                                   (double)dtype_size(t->dtype)};
+}
+
+static void attention_lap(const tape *t, const attention_record *r, bool backward) {
+    if (t->options.profile == NULL) return; /* counting pairs takes a walk */
+    tape_lap(t, "attention", backward ? "backward" : "forward", attention_work(t, r, backward));
+}
+
 /* -- backward -- */
 
 static attention_gradient sequence_gradient(const attention_record *r, int64_t first,
@@ -157,6 +177,7 @@ static void op_attention_backward(tape *t, void *context) {
         for (int i = 0; i < r->layout.n_sequences; i++)
             grads[i] = sequence_gradient(r, r->layout.start[i], &dy, &dq, &dk, &ds, &dv);
         tape_fail(t, attention_backward(r->calls, grads, r->layout.n_sequences));
+        attention_lap(t, r, true);
     }
     arena_reset(t->memory, mark);
     grad_release(t, r->y);
@@ -181,6 +202,7 @@ var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layo
         make_call(t, r, i, lse);
     if (tape_runs(t)) tape_fail(t, positions_check(layout));
     if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences));
+    attention_lap(t, r, false);
     if (gradient) tape_push(t, "attention", op_attention_backward, r);
     return tape_ok(t) ? y : t->poison;
 }

@@ -73,6 +73,7 @@ static void embedding_backward(tape *t, void *context) {
     tensor dy = grad_arrived(t, r->y);
     if (tape_runs(t) && dy.data != NULL)
         scatter_rows(t->dtype, dy.dim[0], dy.dim[1], r->ids, dy.data, r->table->grad);
+    if (dy.data != NULL) tape_lap(t, "embedding", "backward", work_moved(t, 3 * tensor_count(&dy)));
     grad_release(t, r->y);
     param_done(t, r->table);
 }
@@ -95,6 +96,7 @@ var *op_embedding(tape *t, param *table, const int32_t *ids, int64_t n) {
     *r = (embedding_record){table, ids, y};
     if (tape_runs(t)) tape_fail(t, ids_check(table, ids, n));
     if (tape_runs(t)) gather_rows(t->dtype, n, table->dim[1], table->master, ids, y->value.data);
+    tape_lap(t, "embedding", "forward", work_moved(t, 2 * tensor_count(&y->value)));
     param_used(t, table);
     if (y->needs_grad) tape_push(t, "embedding", embedding_backward, r);
     return tape_ok(t) ? y : t->poison;
@@ -113,6 +115,7 @@ static void add_backward(tape *t, void *context) {
     if (r->a->needs_grad) da = var_grad(t, r->a);
     if (tape_runs(t) && da.data != NULL) rows_add(&dy, &da);
     grad_pass(t, r->y, r->b);
+    tape_lap(t, "add", "backward", work_moved(t, 3 * tensor_count(&dy)));
 }
 
 var *op_add(tape *t, var *a, var *b) {
@@ -127,6 +130,7 @@ var *op_add(tape *t, var *a, var *b) {
         rows_copy(&a->value, &y->value);
         rows_add(&b->value, &y->value);
     }
+    tape_lap(t, "add", "forward", work_moved(t, 3 * tensor_count(&y->value)));
     if (y->needs_grad) tape_push(t, "add", add_backward, r);
     return y;
 }
@@ -157,6 +161,7 @@ static void concat_backward(tape *t, void *context) {
     if (tape_runs(t) && da.data != NULL) rows_add(&left, &da);
     if (tape_runs(t) && db.data != NULL) rows_add(&right, &db);
     grad_release(t, r->y);
+    tape_lap(t, "concat", "backward", work_moved(t, 3 * tensor_count(&dy)));
 }
 
 var *op_concat(tape *t, var *a, var *b) {
@@ -175,6 +180,7 @@ var *op_concat(tape *t, var *a, var *b) {
         rows_copy(&a->value, &left);
         rows_copy(&b->value, &right);
     }
+    tape_lap(t, "concat", "forward", work_moved(t, 2 * tensor_count(&y->value)));
     if (y->needs_grad) tape_push(t, "concat", concat_backward, r);
     return y;
 }

@@ -47,11 +47,21 @@ static gemm_call *calls_alloc(tape *t, const experts_record *r) {
     return tape_alloc(t, (size_t)r->n_expert * sizeof(gemm_call));
 }
 
+/* Of the chosen rows: what the padding of segments costs shows as a lower rate. */
+static void segments_lap(const tape *t, const experts_record *r, const param *w,
+                         const char *const parts[2], bool into_weights) {
+    tape_lap(t, "experts", parts[w == r->down],
+             work_product(op_product_type(t, w), r->x->value.dim[0] * r->k, w->dim[1], w->dim[2],
+                          r->n_expert, into_weights));
+}
+
 /* c = a W^T (forward) or a W (backward), expert by expert. */
 static status segments_multiply(tape *t, const experts_record *r, param *w, int direction,
                                 const tensor *a, const tensor *c, gemm_call *calls) {
     const packed_matrix *packed;
-    TRY(param_packed(t->params, w, direction, op_product_type(t, w), &packed));
+    static const char *const parts[2][2] = {{"gate up forward", "down forward"},
+                                            {"gate up dX", "down dX"}};
+    TRY(op_packed(t, w, direction, &packed));
     for (int e = 0; e < r->n_expert; e++)
         calls[e] = (gemm_call){.type = packed[e].type,
                                .m = segment_rows(r, e),
@@ -63,12 +73,15 @@ static status segments_multiply(tape *t, const experts_record *r, param *w, int 
                                .b = &packed[e],
                                .c = segment(r, c, e),
                                .ldc = c->dim[1]};
-    return gemm_grouped(calls, r->n_expert);
+    TRY(gemm_grouped(calls, r->n_expert));
+    segments_lap(t, r, w, parts[direction == PACK_BACKWARD], false);
+    return STATUS_OK;
 }
 
 /* dW[e] += dc^T a over e's segment. */
 static status segments_weight_gradient(tape *t, const experts_record *r, const param *w,
                                        const tensor *dc, const tensor *a, gemm_call *calls) {
+    static const char *const parts[2] = {"gate up dW", "down dW"};
     if (w->grad == NULL) return STATUS_OK;
     size_t matrix = (size_t)(w->dim[1] * w->dim[2]) * dtype_size(t->dtype);
     for (int e = 0; e < r->n_expert; e++)
@@ -85,7 +98,9 @@ static status segments_weight_gradient(tape *t, const experts_record *r, const p
                                .c = (char *)w->grad + (size_t)e * matrix,
                                .ldc = w->dim[2],
                                .accumulate = true};
-    return gemm_grouped(calls, r->n_expert);
+    TRY(gemm_grouped(calls, r->n_expert));
+    segments_lap(t, r, w, parts, true);
+    return STATUS_OK;
 }
 
 /* -- forward -- */
@@ -94,11 +109,14 @@ static status experts_forward(tape *t, const experts_record *r, gemm_call *calls
     const tensor *x = &r->x->value, *y = &r->y->value;
     int64_t rows = x->dim[0], d = x->dim[1], f = r->act.dim[1];
     moe_sort(rows, r->k, r->n_expert, r->chosen.ids, r->offset, r->source, r->place);
-    int64_t places = r->offset[r->n_expert];
+    int64_t places = r->offset[r->n_expert], moved = rows * r->k;
+    tape_lap(t, "experts", "sort", (profile_work){PROFILE_BYTES, 0, (double)(12 * moved)});
     moe_gather(t->dtype, places, d, r->k, r->source, x->data, r->in.data);
+    tape_lap(t, "experts", "gather", work_moved(t, 2 * moved * d));
     TRY(segments_multiply(t, r, r->gate_up, PACK_FORWARD, &r->in, &r->gate, calls));
     tensor up = tensor_columns(r->gate, f, f);
     swiglu(t->dtype, places, f, r->gate.data, up.data, 2 * f, r->act.data);
+    tape_lap(t, "experts", "swiglu", work_moved(t, 3 * moved * f));
     TRY(segments_multiply(t, r, r->down, PACK_FORWARD, &r->act, &r->out, calls));
     if (r->base != NULL)
         rows_copy(&r->base->value, y);
@@ -106,6 +124,7 @@ static status experts_forward(tape *t, const experts_record *r, gemm_call *calls
         vector_zero(t->dtype, rows * d, y->data);
     moe_combine(t->dtype, rows, d, r->k, r->place, r->chosen.weight->value.data, r->out.data,
                 y->data);
+    tape_lap(t, "experts", "combine", work_moved(t, (moved + 2 * rows) * d));
     return STATUS_OK;
 }
 
@@ -120,20 +139,23 @@ typedef struct experts_gradient {
 
 static status experts_back(tape *t, const experts_record *r, const experts_gradient *g) {
     int64_t places = r->offset[r->n_expert], rows = g->dy.dim[0], d = g->dy.dim[1];
-    int64_t f = r->act.dim[1];
+    int64_t f = r->act.dim[1], moved = rows * r->k;
     moe_combine_backward(t->dtype, rows, places, d, r->k, r->source, r->place,
                          r->chosen.weight->value.data, r->out.data, g->dy.data, g->out.data,
                          g->dweight.data);
+    tape_lap(t, "experts", "combine backward", work_moved(t, (2 * moved + rows) * d));
     TRY(segments_weight_gradient(t, r, r->down, &g->out, &r->act, g->calls));
     TRY(segments_multiply(t, r, r->down, PACK_BACKWARD, &g->out, &g->act, g->calls));
     vector_zero(t->dtype, places * 2 * f, g->gate.data);
     tensor up = tensor_columns(r->gate, f, f), d_up = tensor_columns(g->gate, f, f);
     swiglu_backward(t->dtype, places, f, r->gate.data, up.data, 2 * f, g->act.data, g->gate.data,
                     d_up.data, 2 * f);
+    tape_lap(t, "experts", "swiglu backward", work_moved(t, 5 * moved * f));
     TRY(segments_weight_gradient(t, r, r->gate_up, &g->gate, &r->in, g->calls));
     if (g->dx.data == NULL) return STATUS_OK;
     TRY(segments_multiply(t, r, r->gate_up, PACK_BACKWARD, &g->gate, &g->in, g->calls));
     moe_gather_backward(t->dtype, rows, d, r->k, r->place, g->in.data, g->dx.data);
+    tape_lap(t, "experts", "gather backward", work_moved(t, (moved + 2 * rows) * d));
     return STATUS_OK;
 }
 

@@ -15,6 +15,17 @@ static inline bool tape_runs(const tape *t) {
     return tape_ok(t) && !t->options.dry;
 }
 
+/* -- what was done, for the profile (base/profile.h) -- */
+
+/* Moving `values` numbers of activations: each operand read and each result written once. */
+static inline profile_work work_moved(const tape *t, int64_t values) {
+    return (profile_work){PROFILE_BYTES, 0, (double)values * (double)dtype_size(t->dtype)};
+}
+/* The product of `rows` rows with a matrix [n, k], or with one of `groups` of them each: forward,
+ * the gradient of the rows, or (`into_weights`) that of the matrices. */
+profile_work work_product(gemm_type type, int64_t rows, int64_t n, int64_t k, int64_t groups,
+                          bool into_weights);
+
 /* -- shapes -- */
 
 /* Stores F_SHAPE with the op's name; returns poison. */
@@ -44,6 +55,8 @@ void rows_add(const tensor *from, const tensor *to); /* to += from */
 
 /* Type of products with w on this tape: as asked for, but f32 for routers, and f64 in f64. */
 gemm_type op_product_type(const tape *t, const param *w);
+/* The packed copies of w for products on this tape; a lap if they had to be made. */
+status op_packed(tape *t, param *w, int direction, const packed_matrix **packed) MUST_CHECK;
 /* y = x W^T */
 status linear_forward(tape *t, param *w, const tensor *x, const tensor *y) MUST_CHECK;
 /* dx += dy W, or dx = dy W if fresh */

@@ -20,54 +20,92 @@ gemm_type op_product_type(const tape *t, const param *w) {
     return w->kind != PARAM_ROUTER ? t->options.products : GEMM_F32;
 }
 
+profile_work work_product(gemm_type type, int64_t rows, int64_t n, int64_t k, int64_t groups,
+                          bool into_weights) {
+    bool half = type == GEMM_BF16 || type == GEMM_BF16_DOT;
+    double weights = (double)groups * (double)n * (double)k;
+    return (profile_work){.unit = half ? PROFILE_BF16 : PROFILE_F32,
+                          .flops = 2.0 * (double)rows * (double)n * (double)k,
+                          .bytes =
+                              4.0 * (double)rows * (double)(n + k) + weights * (into_weights ? 8
+                                                                                : half       ? 2
+                                                                                             : 4)};
+}
+
+/* Products of routers and heads have rows of their own. */
+static const char *product_name(const param *w) {
+    return w->kind == PARAM_ROUTER ? "router" : w->kind == PARAM_EMBEDDING ? "head" : "linear";
+}
+
+static void product_lap(const tape *t, const param *w, const char *part, int64_t rows,
+                        bool into_weights) {
+    tape_lap(t, product_name(w), part,
+             work_product(op_product_type(t, w), rows, w->dim[0], w->dim[1], 1, into_weights));
+}
+
+status op_packed(tape *t, param *w, int direction, const packed_matrix **packed) {
+    uint64_t before = w->packed_version[direction];
+    gemm_type type = op_product_type(t, w);
+    TRY(param_packed(t->params, w, direction, type, packed));
+    if (w->packed_version[direction] != before)
+        tape_lap(t, "pack", "weights",
+                 (profile_work){PROFILE_BYTES, 0,
+                                (double)w->count * (type == GEMM_F32 ? 4 + 4 : 4 + 2)});
+    return STATUS_OK;
+}
+
 status linear_forward(tape *t, param *w, const tensor *x, const tensor *y) {
     const packed_matrix *packed;
-    gemm_type type = op_product_type(t, w);
-    TRY(param_packed(t->params, w, PACK_FORWARD, type, &packed));
-    return gemm(&(gemm_call){.type = type,
-                             .m = x->dim[0],
-                             .n = w->dim[0],
-                             .k = w->dim[1],
-                             .a = x->data,
-                             .a_stride_m = x->stride[0],
-                             .a_stride_k = 1,
-                             .b = packed,
-                             .c = y->data,
-                             .ldc = y->stride[0]});
+    TRY(op_packed(t, w, PACK_FORWARD, &packed));
+    TRY(gemm(&(gemm_call){.type = packed->type,
+                          .m = x->dim[0],
+                          .n = w->dim[0],
+                          .k = w->dim[1],
+                          .a = x->data,
+                          .a_stride_m = x->stride[0],
+                          .a_stride_k = 1,
+                          .b = packed,
+                          .c = y->data,
+                          .ldc = y->stride[0]}));
+    product_lap(t, w, "forward", x->dim[0], false);
+    return STATUS_OK;
 }
 
 status linear_input_gradient(tape *t, param *w, const tensor *dy, const tensor *dx, bool fresh) {
     const packed_matrix *packed;
-    gemm_type type = op_product_type(t, w);
-    TRY(param_packed(t->params, w, PACK_BACKWARD, type, &packed));
-    return gemm(&(gemm_call){.type = type,
-                             .m = dy->dim[0],
-                             .n = w->dim[1],
-                             .k = w->dim[0],
-                             .a = dy->data,
-                             .a_stride_m = dy->stride[0],
-                             .a_stride_k = 1,
-                             .b = packed,
-                             .c = dx->data,
-                             .ldc = dx->stride[0],
-                             .accumulate = !fresh});
+    TRY(op_packed(t, w, PACK_BACKWARD, &packed));
+    TRY(gemm(&(gemm_call){.type = packed->type,
+                          .m = dy->dim[0],
+                          .n = w->dim[1],
+                          .k = w->dim[0],
+                          .a = dy->data,
+                          .a_stride_m = dy->stride[0],
+                          .a_stride_k = 1,
+                          .b = packed,
+                          .c = dx->data,
+                          .ldc = dx->stride[0],
+                          .accumulate = !fresh}));
+    product_lap(t, w, "dX", dy->dim[0], false);
+    return STATUS_OK;
 }
 
 status linear_weight_gradient(tape *t, param *w, const tensor *dy, const tensor *x) {
     if (w->grad == NULL) return STATUS_OK;
-    return gemm(&(gemm_call){.type = op_product_type(t, w),
-                             .m = w->dim[0],
-                             .n = w->dim[1],
-                             .k = dy->dim[0],
-                             .a = dy->data,
-                             .a_stride_m = 1,
-                             .a_stride_k = dy->stride[0],
-                             .b_raw = x->data,
-                             .b_stride_n = 1,
-                             .b_stride_k = x->stride[0],
-                             .c = w->grad,
-                             .ldc = w->dim[1],
-                             .accumulate = true});
+    TRY(gemm(&(gemm_call){.type = op_product_type(t, w),
+                          .m = w->dim[0],
+                          .n = w->dim[1],
+                          .k = dy->dim[0],
+                          .a = dy->data,
+                          .a_stride_m = 1,
+                          .a_stride_k = dy->stride[0],
+                          .b_raw = x->data,
+                          .b_stride_n = 1,
+                          .b_stride_k = x->stride[0],
+                          .c = w->grad,
+                          .ldc = w->dim[1],
+                          .accumulate = true}));
+    product_lap(t, w, "dW", dy->dim[0], true);
+    return STATUS_OK;
 }
 
 typedef struct linear_record {

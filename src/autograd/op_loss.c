@@ -63,6 +63,8 @@ static status run_chunk(const loss_work *w, int64_t first, int64_t n) {
     TRY(linear_forward(w->t, w->head, &x, &logits));
     cross_entropy(w->t->dtype, n, logits.dim[1], logits.data, logits.stride[0],
                   w->loss->target + first, w->gradient ? w->loss->scale : 0, w->each);
+    tape_lap(w->t, "cross_entropy", w->gradient ? "both" : "forward",
+             work_moved(w->t, (w->gradient ? 2 : 1) * tensor_count(&logits)));
     if (!w->t->recomputing) add_losses(w, first, n);
     if (!w->gradient) return STATUS_OK;
     if (w->dx.data != NULL) {

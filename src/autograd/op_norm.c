@@ -24,6 +24,7 @@ static void norm_backward(tape *t, void *context) {
             tape_fail(t, rmsnorm_backward(t->dtype, x->dim[0], x->dim[1], x->data, x->stride[0],
                                           r->w->master, r->rstd, dy.data, dy.stride[0], dx.data,
                                           dx.stride[0], r->w->grad));
+        tape_lap(t, "rmsnorm", "backward", work_moved(t, 4 * tensor_count(&dy)));
     }
     grad_release(t, r->y);
     param_done(t, r->w);
@@ -43,6 +44,7 @@ var *op_rmsnorm(tape *t, var *x, param *w, double eps) {
     if (tape_runs(t))
         rmsnorm(t->dtype, in->dim[0], in->dim[1], in->data, in->stride[0], w->master, eps,
                 y->value.data, y->value.stride[0], rstd);
+    tape_lap(t, "rmsnorm", "forward", work_moved(t, 2 * tensor_count(&y->value)));
     param_used(t, w);
     if (y->needs_grad) tape_push(t, "rmsnorm", norm_backward, r);
     return y;

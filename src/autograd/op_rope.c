@@ -81,6 +81,8 @@ static void rotate(const tape *t, const rope_record *r, const tensor *x, bool in
     tensor first = tensor_columns(*x, r->o.column, r->o.dim);
     rope(t->dtype, x->dim[0], r->o.n_head, r->o.head_stride, r->o.dim, r->o.interleaved, inverse,
          r->positions, r->table, first.data, x->stride[0]);
+    tape_lap(t, "rope", inverse ? "backward" : "forward",
+             work_moved(t, 2 * x->dim[0] * r->o.n_head * r->o.dim));
 }
 
 static void rope_backward(tape *t, void *context) {

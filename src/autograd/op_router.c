@@ -161,8 +161,10 @@ static status router_forward(tape *t, const router_record *r, const param *bias,
     const router_options *o = &r->o;
     TRY(fill_scores(t, r));
     TRY(choose(t, r, bias, ids, filled));
+    tape_lap(t, "router", "choose", work_moved(t, tensor_count(&r->score)));
     fill_weights(r, w);
     double loss = balance_loss(r, w);
+    tape_lap(t, "router", "weights", work_moved(t, 2 * tensor_count(&r->score)));
     if (t->recomputing) return STATUS_OK; /* told in the first forward */
     if (o->balance_loss != NULL) *o->balance_loss += loss;
     for (int64_t i = 0; o->counts != NULL && i < r->layout.n * o->n_used; i++)
@@ -235,6 +237,7 @@ static void router_backward(tape *t, void *context) {
     row_space w = rows_alloc(t, &r->o);
     if (tape_runs(t)) {
         logits_gradient(r, &dweight, &dz->value, &w);
+        tape_lap(t, "router", "backward", work_moved(t, 2 * tensor_count(&r->score)));
         tape_fail(t, router_products(t, r, &dz->value, &dx, fresh));
     }
     arena_reset(t->memory, mark);

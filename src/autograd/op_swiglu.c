@@ -20,6 +20,7 @@ static void op_swiglu_backward(tape *t, void *context) {
         swiglu_backward(t->dtype, dy.dim[0], f, r->x->value.data, up.data, up.stride[0], dy.data,
                         dx.data, d_up.data, dx.stride[0]);
     grad_release(t, r->y);
+    tape_lap(t, "swiglu", "backward", work_moved(t, 7 * tensor_count(&dy)));
 }
 
 var *op_swiglu(tape *t, var *x) {
@@ -35,6 +36,7 @@ var *op_swiglu(tape *t, var *x) {
     tensor up = tensor_columns(x->value, f, f);
     if (tape_runs(t))
         swiglu(t->dtype, rows, f, x->value.data, up.data, up.stride[0], y->value.data);
+    tape_lap(t, "swiglu", "forward", work_moved(t, 3 * tensor_count(&y->value)));
     if (y->needs_grad) tape_push(t, "swiglu", op_swiglu_backward, r);
     return y;
 }

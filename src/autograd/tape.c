@@ -189,6 +189,7 @@ void grad_pass(tape *t, var *y, var *to) {
 /* -- records -- */
 
 void tape_push(tape *t, const char *op, backward_fn *fn, void *context) {
+    tape_lap(t, op, "forward", (profile_work){0}); /* of ops without counts of their own */
     if (!tape_ok(t) || !tape_records(t)) return;
     if (t->n_records == t->max_records) {
         int room = t->max_records > 0 ? t->max_records * 2 : FIRST_RECORDS;
@@ -217,6 +218,7 @@ status tape_backward(tape *t) {
     while (t->n_records > 0 && tape_ok(t)) {
         tape_record r = t->records[--t->n_records];
         r.fn(t, r.context);
+        tape_lap(t, r.op, "backward", (profile_work){0});
     }
     return tape_status(t);
 }

@@ -35,6 +35,7 @@
 #define FATHOM_AUTOGRAD_TAPE_H
 
 #include "autograd/param.h"
+#include "base/profile.h"
 
 typedef struct tape tape;
 
@@ -54,6 +55,7 @@ typedef struct tape_options {
      * but attention, which then takes f32) or GEMM_BF16_DOT. */
     gemm_type products;
     bool dry;
+    profile *profile; /* laps of ops go there; NULL = none */
 } tape_options;
 
 /* Memory of a gradient that nobody needs any more. */
@@ -121,6 +123,10 @@ var *tape_input(tape *t, void *data, int64_t rows, int64_t columns, bool needs_g
 void tape_push(tape *t, const char *op, backward_fn *fn, void *context);
 /* Gradient memory of v, zeroed when first asked for; tensor with data NULL if !needs_grad. */
 tensor var_grad(tape *t, var *v);
+/* The time since the lap before was spent on this part of an op. */
+static inline void tape_lap(const tape *t, const char *op, const char *part, profile_work work) {
+    profile_lap(t->options.profile, op, part, work);
+}
 /* A recorded use of p; backward calls param_done once per use. */
 void param_used(tape *t, param *p);
 void param_done(tape *t, param *p);

@@ -16,9 +16,11 @@
 #include <string.h>
 #include <time.h>
 
-#define BLAS_SHARE 0.9 /* of OpenBLAS's sgemm that the f32 floor must reach */
-#define AMX_SHARE  12  /* times the f32 floor that the AMX floor must reach */
-#define MEGA       ((size_t)1 << 20)
+#define BLAS_SHARE    0.9 /* of OpenBLAS's sgemm that the f32 floor must reach */
+#define AMX_SHARE     12  /* times the f32 floor that the AMX floor must reach */
+#define PEAK_SECONDS  0.2 /* of measuring one peak */
+#define MEGA          ((size_t)1 << 20)
+#define TRAFFIC_BYTES (64 * MEGA) /* beyond the caches of a core */
 
 /* -- tables and time -- */
 
@@ -98,9 +100,9 @@ static void peak_run(void *context) {
 }
 
 /* G operations per second on the present pool. */
-static double peak_of(double (*run)(int64_t), int64_t rounds) {
+static double peak_of(double (*run)(int64_t), int64_t rounds, double budget) {
     peak_job j = {.run = run, .rounds = rounds, .threads = pool_threads()};
-    double seconds = bench_best(peak_run, &j, 0.2);
+    double seconds = bench_best(peak_run, &j, budget);
     return j.operations * j.threads / seconds * 1e-9;
 }
 
@@ -116,35 +118,39 @@ static const tier_probes *probes_of(cpu_tier tier) {
     return &probes_portable;
 }
 
-static double f32_peak_of(cpu_tier tier) {
+static double f32_peak_of(cpu_tier tier, double budget) {
     int64_t rounds = tier == TIER_PORTABLE ? 10000 : 100000;
-    return peak_of(probes_of(tier)->f32_peak, rounds);
+    return peak_of(probes_of(tier)->f32_peak, rounds, budget);
 }
 
-static double bf16_peak_of(cpu_tier tier) {
+static double bf16_peak_of(cpu_tier tier, double budget) {
 #if defined(FATHOM_X86_TIERS)
-    if (tier == TIER_AMX) return peak_of(amx_peak, 30000);
+    if (tier == TIER_AMX) return peak_of(amx_peak, 30000, budget);
 #elif defined(FATHOM_ARM_TIERS)
-    if (tier == TIER_NEON_BF16) return peak_of(neon_bf16_peak, 5000);
+    if (tier == TIER_NEON_BF16) return peak_of(neon_bf16_peak, 5000, budget);
 #endif
-    return peak_of(probes_of(tier)->bf16_peak, tier == TIER_PORTABLE ? 200 : 5000);
+    return peak_of(probes_of(tier)->bf16_peak, tier == TIER_PORTABLE ? 200 : 5000, budget);
 }
 
 /* Without an instruction of its own the chain of bf16-dot is as many FMAs as that of f32. */
-static double dot_peak_of(cpu_tier tier) {
+static double dot_peak_of(cpu_tier tier, double budget) {
 #if defined(FATHOM_X86_TIERS)
-    if (tier == TIER_AVX512_BF16) return peak_of(avx512_bf16_peak, 50000);
+    if (tier == TIER_AVX512_BF16) return peak_of(avx512_bf16_peak, 50000, budget);
 #endif
-    return f32_peak_of(tier);
+    return f32_peak_of(tier, budget);
+}
+
+double bench_peak_here(gemm_type type, double budget) {
+    cpu_tier tier = kernels_tier();
+    return type == GEMM_BF16       ? bf16_peak_of(tier, budget)
+           : type == GEMM_BF16_DOT ? dot_peak_of(tier, budget)
+                                   : f32_peak_of(tier, budget);
 }
 
 status bench_peak(gemm_type type, int threads, double *gflops) {
     int before = pool_threads();
     TRY(pool_start(threads));
-    cpu_tier tier = kernels_tier();
-    *gflops = type == GEMM_BF16       ? bf16_peak_of(tier)
-              : type == GEMM_BF16_DOT ? dot_peak_of(tier)
-                                      : f32_peak_of(tier);
+    *gflops = bench_peak_here(type, PEAK_SECONDS);
     return pool_start(before);
 }
 
@@ -153,13 +159,13 @@ static status arithmetic_rows(bench_table *t, int threads) {
         if (!kernels_offer(tier)) continue;
         bench_row row = {.tier = tier, .threads = threads, .unit = "GFLOP/s"};
         snprintf(row.name, sizeof row.name, "floor/f32/%s", tier_name(tier));
-        row.value = f32_peak_of(tier);
+        row.value = f32_peak_of(tier, PEAK_SECONDS);
         TRY(bench_table_add(t, row));
         snprintf(row.name, sizeof row.name, "floor/bf16/%s", tier_name(tier));
-        row.value = bf16_peak_of(tier);
+        row.value = bf16_peak_of(tier, PEAK_SECONDS);
         TRY(bench_table_add(t, row));
         snprintf(row.name, sizeof row.name, "floor/bf16-dot/%s", tier_name(tier));
-        row.value = dot_peak_of(tier);
+        row.value = dot_peak_of(tier, PEAK_SECONDS);
         TRY(bench_table_add(t, row));
     }
     return STATUS_OK;
@@ -260,6 +266,23 @@ static void read_run(void *context) {
 static void copy_run(void *context) {
     memory_job *j = context;
     pool_for(j->threads, copy_chunk, j);
+}
+
+status bench_traffic(double budget, double *bytes_per_second) {
+    arena memory = {0};
+    memory_job j = {.threads = pool_threads(), .repeat = 1};
+    j.bytes = TRAFFIC_BYTES / (size_t)j.threads;
+    TRY(arena_init(&memory, "bench", 2 * TRAFFIC_BYTES));
+    j.from = arena_alloc(&memory, TRAFFIC_BYTES);
+    j.to = j.from != NULL ? arena_alloc(&memory, TRAFFIC_BYTES) : NULL;
+    if (j.to != NULL) {
+        memset(j.from, 1, TRAFFIC_BYTES);
+        double moved = 2.0 * (double)j.bytes * j.threads; /* read and written */
+        *bytes_per_second = moved / bench_best(copy_run, &j, budget);
+    }
+    status s = j.to != NULL ? STATUS_OK : STATUS_MEMORY;
+    arena_clear(&memory);
+    return s;
 }
 
 static status memory_rows(bench_table *t, arena *memory, int threads) {

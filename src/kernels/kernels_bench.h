@@ -44,6 +44,10 @@ void bench_table_clear(bench_table *t);
 status bench_floors(bench_table *t) MUST_CHECK;
 /* Peak GFLOP/s of the tier in force for this type, in registers. */
 status bench_peak(gemm_type type, int threads, double *gflops) MUST_CHECK;
+/* The same on the present pool, looking for about `budget` seconds. */
+double bench_peak_here(gemm_type type, double budget);
+/* Bytes that a copy beyond the caches reads and writes per second, on the present pool. */
+status bench_traffic(double budget, double *bytes_per_second) MUST_CHECK;
 
 /* Products of training and decoding, f32 and bf16, 1 thread and all; experts' grouped products
  * against one dense product of equal work. About 25 s. */

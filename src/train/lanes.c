@@ -81,7 +81,9 @@ static status run_micro_batch(model *m, const row_set *rows, int first, int n, b
     tape t;
     model_result out = {0};
     status s = tape_init(&t, memory, &m->params,
-                         (tape_options){.recording = backward, .products = options->products});
+                         (tape_options){.recording = backward,
+                                        .products = options->products,
+                                        .profile = backward ? options->profile : NULL});
     if (s == STATUS_OK) s = model_forward(m, &t, &batch, &out);
     if (s == STATUS_OK && backward) s = tape_backward(&t);
     arena_reset(memory, mark);
@@ -110,6 +112,11 @@ static void merge_newest(lanes *l, int *alive) {
     --*alive;
 }
 
+static void lane_lap(const lanes *l, const gradient_options *o, const char *part, int bytes) {
+    profile_lap(o->profile, "lanes", part,
+                (profile_work){PROFILE_BYTES, 0, (double)bytes * (double)l->count});
+}
+
 status lanes_gradient(lanes *l, model *m, const row_set *rows, const gradient_options *options,
                       arena *step_memory, gradient_result *result) {
     *result = (gradient_result){0};
@@ -119,14 +126,17 @@ status lanes_gradient(lanes *l, model *m, const row_set *rows, const gradient_op
     for (int lane = 0; lane < n; lane++) {
         float *buffer = l->buffer[alive++];
         vector_zero(DTYPE_F32, l->count, buffer);
+        lane_lap(l, options, "clear", 4);
         param_set_gradients(&m->params, buffer);
         TRY(run_rows(m, rows, lane_first_row(rows->n, n, lane),
                      lane_first_row(rows->n, n, lane + 1), true, options, step_memory, result));
         for (unsigned done = (unsigned)lane + 1; done % 2 == 0; done /= 2)
             merge_newest(l, &alive);
+        lane_lap(l, options, "sum", 0);
     }
     while (alive > 1)
         merge_newest(l, &alive);
+    lane_lap(l, options, "sum", 12 * (n - 1));
     param_set_gradients(&m->params, l->buffer[0]);
     return STATUS_OK;
 }

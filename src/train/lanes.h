@@ -21,6 +21,7 @@ typedef struct gradient_options {
     gemm_type products;
     bool recompute;
     double mtp_weight;
+    profile *profile; /* of training steps; NULL = none */
 } gradient_options;
 
 typedef struct gradient_result {

@@ -16,12 +16,14 @@
  * end it before the next checkpoint, so the last one on disk is from before the trouble.
  */
 #include "train/plan_internal.h"
+#include "train/profile_report.h"
 #include "train/saver.h"
 #include "train/settings.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "kernels/kernels_bench.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -30,6 +32,7 @@
 #define BAD_STEPS_MAX   5
 #define CURVE_POINTS    24
 #define MEASURE_SECONDS 3.0
+#define PEAK_SECONDS    0.05 /* of looking for the peak of products */
 
 typedef struct run {
     train_settings settings; /* as recorded; strings live in `strings` or with the caller */
@@ -47,6 +50,8 @@ typedef struct run {
     saver saver;
     bool best_is_new; /* the last validation was the best: model/ is to be written */
     bool save_waits;  /* a checkpoint is due by the clock while one is being written */
+    profile profile;
+    int64_t profile_left; /* steps still to profile */
 } run;
 
 /* -- saving -- */
@@ -147,11 +152,24 @@ static double part_rate(const run *r) {
     return r->part_seconds > 0 ? (double)r->part_tokens / r->part_seconds : 0;
 }
 
+/* Model FLOPs of the tokens over those of the peak in the same time: what the products of the model
+ * need at least, recomputation not counted (docs/formats/run.md). */
+static double utilisation(const trainer *t, int64_t tokens, double seconds) {
+    if (!(t->peak > 0) || !(seconds > 0)) return 0;
+    double flops = model_config_flops_per_token(&t->config, t->settings.seq_len);
+    return flops * (double)tokens / seconds / t->peak;
+}
+
+static double part_utilisation(const run *r) {
+    return utilisation(&r->trainer, r->part_tokens, r->part_seconds);
+}
+
 static void show(run *r, double loss) {
     const train_state *state = &r->trainer.state;
     const char *val = state->val_step >= 0 ? text("  val %.3f bits/byte", state->val_bpb) : "";
     progress_show(&r->progress, (double)state->step,
-                  text("loss %.3f%s  %s tok/s  %s", loss, val, count_text(llround(part_rate(r))),
+                  text("loss %.3f%s  %s tok/s  mfu %.0f %%  %s", loss, val,
+                       count_text(llround(part_rate(r))), 100 * part_utilisation(r),
                        curve_text(r)));
 }
 
@@ -176,6 +194,11 @@ static status check_divergence(const run *r, const step_report *report) {
                      r->settings.learning_rate / 2));
 }
 
+/* The lap of what the loop does beside training. */
+static void loop_lap(const run *r, const char *op, const char *part) {
+    profile_lap(r->trainer.gradient.profile, op, part, (profile_work){0});
+}
+
 /* One step and everything due after it. */
 static status step_once(run *r) {
     trainer *t = &r->trainer;
@@ -188,17 +211,37 @@ static status step_once(run *r) {
     t->state.seconds += seconds;
     r->part_seconds += seconds;
     r->part_tokens += report.counted;
+    report.mfu = utilisation(t, report.counted, seconds);
     bool looked = t->validation != NULL && due(s->eval_every, t->state.step, s->max_steps);
     if (looked) TRY(validate(r, &e));
+    loop_lap(r, "validation", "");
     TRY(run_folder_metric(&r->folder, t, &report, looked ? &e : NULL,
                           seconds > 0 ? (double)report.counted / seconds : 0));
+    loop_lap(r, "log", "metrics");
     draw_curve(r, report.loss);
     show(r, report.loss);
+    loop_lap(r, "log", "progress");
     TRY(check_divergence(r, &report));
     if (s->sample != NULL && due(s->sample_every, t->state.step, s->max_steps)) TRY(take_sample(r));
+    loop_lap(r, "sample", "");
     TRY(saver_check(&r->saver));
     bool checkpoint = save_is_due(r);
-    return checkpoint || r->best_is_new ? save(r, checkpoint) : STATUS_OK;
+    if (checkpoint || r->best_is_new) TRY(save(r, checkpoint));
+    loop_lap(r, "checkpoint", "");
+    return STATUS_OK;
+}
+
+/* The first step of a part pays for page faults and is not profiled. */
+static status step_profiled(run *r) {
+    gradient_options *g = &r->trainer.gradient;
+    if (r->profile_left == 0 || r->part_tokens == 0) return step_once(r);
+    g->profile = &r->profile;
+    profile_begin(&r->profile, r->trainer.state.step + 1);
+    status s = step_once(r);
+    profile_end(&r->profile);
+    g->profile = NULL;
+    r->profile_left--;
+    return s;
 }
 
 static status stop_early(run *r) {
@@ -217,7 +260,7 @@ static status run_steps(run *r) {
     r->last_save = clock_seconds();
     status s = STATUS_OK;
     while (s == STATUS_OK && state->step < r->settings.max_steps) {
-        s = step_once(r);
+        s = step_profiled(r);
         if (s == STATUS_OK && interrupted() && state->step < r->settings.max_steps)
             s = stop_early(r);
     }
@@ -341,6 +384,13 @@ static status find_tokenizer(run *r) {
     return path_join(r->folder.tokenizer, r->settings.data, "tokenizer.json");
 }
 
+static status open_profile(run *r) {
+    r->trainer.peak = 1e9 * bench_peak_here(r->trainer.gradient.products, PEAK_SECONDS);
+    if (!r->settings.profile) return STATUS_OK;
+    r->profile_left = r->settings.profile_steps;
+    return profile_init(&r->profile);
+}
+
 /* Everything before the first step. */
 static status open_run(run *r) {
     double rate;
@@ -357,6 +407,7 @@ static status open_run(run *r) {
     TRY(saver_open(&r->saver, &r->trainer, &r->folder, r->resumed_from, r->plan.copy > 0));
     TRY(train_settings_log_changes(&r->settings, r->folder.config, &r->strings));
     TRY(train_settings_write(&r->settings, r->folder.config));
+    TRY(open_profile(r));
     TRY(find_tokenizer(r));
     TRY(run_folder_facts(&r->folder));
     return write_plan(r, NULL);
@@ -378,6 +429,7 @@ static status fill_result(const run *r, train_result *out) {
     out->skipped = state->skipped;
     out->resumed_from = r->resumed_from;
     out->tokens_per_second = part_rate(r);
+    out->mfu = part_utilisation(r);
     out->peak_bytes = memory_peak_rss();
     out->planned_bytes = r->plan.memory;
     out->part_seconds = r->part_seconds;
@@ -390,12 +442,31 @@ static bool stopped(status s) {
     return s != STATUS_OK && (id == F_INTERRUPTED || id == F_STOPPED);
 }
 
+/* profile.json and trace.json. */
+static status report_profile(const run *r, train_result *out) {
+    if (r->profile.steps == 0) return STATUS_OK;
+    TRY(train_profile_fill(&out->profile, &r->profile, r->trainer.gradient.products));
+    TRY(profile_write_trace(&r->profile, r->folder.trace));
+    if (r->profile.lost > 0)
+        log_warn("the trace is cut: %" PRId64 " laps had no room; --profile-steps %" PRId64
+                 " would fit",
+                 r->profile.lost, r->settings.profile_steps / 2 + 1);
+    json_t *o = train_profile_json(&out->profile);
+    if (o == NULL)
+        return FAIL(F_NO_MEMORY, "profile.json could not be made", r->folder.path, "memory ran out",
+                    "free memory and run the same command again");
+    status s = json_write(r->folder.profile, o);
+    json_decref(o);
+    return s;
+}
+
 /* Result and plan also after a stop that left a checkpoint. */
 static status end_run(run *r, status s, train_result *out) {
     if (s != STATUS_OK && !stopped(s)) return s;
     error_report report;
     error_save(&report);
     TRY(fill_result(r, out));
+    TRY(report_profile(r, out));
     if (r->part_tokens > 0) TRY(write_plan(r, out));
     if (s != STATUS_OK) error_restore(&report);
     return s;
@@ -426,6 +497,7 @@ status train_run(const train_settings *s, train_result *out) {
         result = end_run(r, result, out);
     }
     close_saver(r, result);
+    profile_clear(&r->profile);
     trainer_close(&r->trainer);
     arena_clear(&r->strings);
     run_folder_close(&r->folder);

@@ -3,11 +3,13 @@
 #define FATHOM_TRAIN_MUON_H
 
 #include "autograd/param.h"
+#include "base/profile.h"
 
 typedef struct muon_step {
     double lr, momentum, weight_decay;
     double grad_scale; /* clipping, multiplied into the gradient */
     gemm_type type;    /* of the products */
+    profile *profile;  /* NULL = none */
 } muon_step;
 
 /* Is p updated by Muon? Embeddings, heads, routers, norms and state are not. */

@@ -110,6 +110,7 @@ static void update_adamw(optimiser *o, int i, const optimiser_rates *r, double c
                        .grad_scale = clip};
     adamw(p->count, &step, p->grad, p->master, o->m + p->offset, o->v + o->v_offset[i]);
     param_changed(p);
+    profile_lap(r->profile, "adamw", "", (profile_work){PROFILE_BYTES, 0, 28.0 * (double)p->count});
 }
 
 status optimiser_update(optimiser *o, const optimiser_rates *r, double norm) {
@@ -118,7 +119,8 @@ status optimiser_update(optimiser *o, const optimiser_rates *r, double norm) {
                       .momentum = r->momentum,
                       .weight_decay = r->weight_decay,
                       .grad_scale = clip,
-                      .type = r->products};
+                      .type = r->products,
+                      .profile = r->profile};
     for (int i = 0; i < o->params->n; i++) {
         param *p = o->params->all[i];
         if (p->kind == PARAM_STATE) continue;

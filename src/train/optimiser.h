@@ -9,6 +9,7 @@
 #include "train/train.h"
 
 #include "autograd/param.h"
+#include "base/profile.h"
 
 typedef struct optimiser {
     param_set *params;
@@ -26,6 +27,7 @@ typedef struct optimiser_rates {
     double grad_clip;   /* largest global norm; 0 = off */
     int64_t update;     /* 1 for the first: the t of the bias correction */
     gemm_type products; /* of Muon */
+    profile *profile;   /* NULL = none */
 } optimiser_rates;
 
 /* m = v = 0 */

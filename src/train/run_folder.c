@@ -58,6 +58,8 @@ status run_folder_open(run_folder *f, const char *path, double disk_wait) {
     TRY(path_join(f->config, path, "config.ini"));
     TRY(path_join(f->plan, path, "plan.json"));
     TRY(path_join(f->model, path, "model"));
+    TRY(path_join(f->profile, path, "profile.json"));
+    TRY(path_join(f->trace, path, "trace.json"));
     TRY(take_lock(f));
     char log[PATH_SIZE];
     TRY(path_join(log, path, "log.txt"));
@@ -73,8 +75,9 @@ void run_folder_close(run_folder *f) {
 }
 
 status run_folder_forget(run_folder *f) {
-    static const char *const names[] = {"config.ini", "plan.json", "env.json", "metrics.jsonl",
-                                        "samples.jsonl"};
+    static const char *const names[] = {"config.ini",    "plan.json",     "env.json",
+                                        "metrics.jsonl", "samples.jsonl", "profile.json",
+                                        "trace.json"};
     char path[PATH_SIZE];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         TRY(path_join(path, f->path, names[i]));
@@ -212,6 +215,7 @@ status run_folder_metric(const run_folder *f, const trainer *t, const step_repor
         ok = json_object_set_new(o, "expert_max_violation", json_real(r->expert_max_violation)) ==
                  0 &&
              json_object_set_new(o, "balance_loss", real_or_null(r->balance_loss)) == 0;
+    if (ok && r->mfu > 0) ok = json_object_set_new(o, "mfu", json_real(r->mfu)) == 0;
     if (ok && r->skipped) ok = json_object_set_new(o, "skipped", json_true()) == 0;
     if (ok && e != NULL)
         ok = json_object_set_new(o, "val_loss", real_or_null(e->loss)) == 0 &&

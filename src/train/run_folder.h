@@ -11,7 +11,7 @@
 
 typedef struct run_folder {
     char path[PATH_SIZE], metrics[PATH_SIZE], samples[PATH_SIZE], config[PATH_SIZE];
-    char plan[PATH_SIZE], model[PATH_SIZE];
+    char plan[PATH_SIZE], model[PATH_SIZE], profile[PATH_SIZE], trace[PATH_SIZE];
     char tokenizer[PATH_SIZE]; /* to copy into checkpoints; "" = none */
     int lock;                  /* descriptor that holds the lock, -1 = none */
     double disk_wait;          /* seconds a full disk is waited for */

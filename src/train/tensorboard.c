@@ -133,6 +133,7 @@ static const char *tag_of(const char *key) {
         {"val_loss", "val/loss"},
         {"val_bpb", "val/bits_per_byte"},
         {"tok_per_sec", "tokens_per_second"},
+        {"mfu", "model_flops_utilisation"},
         {"mem_bytes", "memory_bytes"},
     };
     for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)

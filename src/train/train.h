@@ -29,6 +29,7 @@
 
 #include "base/hash.h"
 #include "base/options.h"
+#include "base/profile.h"
 #include "model/model.h"
 
 typedef enum lr_schedule {
@@ -115,8 +116,10 @@ typedef struct train_settings {
     bool accept_changes; /* resume although learning rate, batch or the like changed */
     const bool *given;   /* [train_options.n] settings that the caller asked for by name; NULL =
                             those that differ from the built-in value (train_settings_recall) */
-    const char *label;   /* of the progress line; NULL = "train" */
-    sample_fn *sample;   /* NULL = no samples */
+    bool profile; /* table and trace of the first profile_steps whole steps after the first */
+    int64_t profile_steps;
+    const char *label; /* of the progress line; NULL = "train" */
+    sample_fn *sample; /* NULL = no samples */
     void *sample_context;
     double disk_wait_seconds; /* how long a checkpoint waits for a full disk */
 } train_settings;
@@ -143,6 +146,17 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
  * and saving. */
 void train_fix_steps(train_settings *s, int64_t steps_done, double tokens_per_second);
 
+/* Where the time of profiled steps went (base/profile.h), beside the floors of the machine. */
+typedef struct train_profile {
+    int64_t steps; /* 0 = nothing was profiled */
+    double seconds;
+    const char *products;       /* kind of the model's products */
+    double peak[PROFILE_UNITS]; /* FLOP/s */
+    double traffic;             /* bytes/s read and written beyond the caches */
+    profile_row rows[PROFILE_ROWS];
+    int n; /* longest first; they add up to `seconds` */
+} train_profile;
+
 typedef struct train_result {
     int64_t steps, tokens;         /* of the whole run, resumed parts included */
     double seconds;                /* of training, all parts together */
@@ -150,13 +164,15 @@ typedef struct train_result {
     double val_loss, val_bpb;      /* last validation: nats per token, bits per byte */
     double best_val_loss;
     int64_t best_step;
-    int64_t skipped;                      /* steps without update: gradient not finite */
-    int64_t max_steps;                    /* where the run ends */
-    int64_t resumed_from;                 /* step, -1 = began fresh */
-    bool already_done;                    /* nothing was left to do */
-    sha256_hex weights;                   /* of all masters in registration order */
-    double tokens_per_second;             /* of this part, steps only */
-    int64_t peak_bytes, planned_bytes;    /* peak resident set, and what the plan said */
+    int64_t skipped;                   /* steps without update: gradient not finite */
+    int64_t max_steps;                 /* where the run ends */
+    int64_t resumed_from;              /* step, -1 = began fresh */
+    bool already_done;                 /* nothing was left to do */
+    sha256_hex weights;                /* of all masters in registration order */
+    double tokens_per_second;          /* of this part, steps only */
+    int64_t peak_bytes, planned_bytes; /* peak resident set, and what the plan said */
+    double mfu;                        /* model FLOPs utilisation of this part, 0 = unknown */
+    train_profile profile;
     double part_seconds, planned_seconds; /* steps of this part; the plan for them */
 } train_result;
 

@@ -7,6 +7,7 @@
  */
 
 #include "train/plan.h"
+#include "train/profile_report.h"
 #include "train/sample.h"
 #include "train/train.h"
 
@@ -133,6 +134,8 @@ static status put_result(command_context *c, const train_settings *s, const trai
     TRY(result_set(c, "tokens", json_integer(r->tokens)));
     TRY(result_set(c, "seconds", json_real(r->seconds)));
     TRY(result_set(c, "tokens_per_second", json_real(r->tokens_per_second)));
+    TRY(result_set(c, "mfu", json_real(r->mfu)));
+    if (r->profile.steps > 0) TRY(result_set(c, "profile", train_profile_json(&r->profile)));
     TRY(result_set(c, "first_loss", json_real(r->first_loss)));
     TRY(result_set(c, "train_loss", json_real(r->train_loss)));
     TRY(result_set(c, "val_loss", json_real(r->val_loss)));
@@ -164,6 +167,13 @@ static status say_result(command_context *c, const train_settings *s, const trai
     if (r->planned_seconds > 0)
         say(c, "time        %s planned, %s used in steps\n", duration_text(r->planned_seconds),
             duration_text(r->part_seconds));
+    if (!c->json) train_profile_print(stdout, &r->profile);
+    if (r->profile.steps > 0)
+        say(c, "profile     %s/profile.json, %s/trace.json (chrome://tracing, Perfetto)\n", s->run,
+            s->run);
+    if (r->part_seconds > 0)
+        say(c, "speed       %s tokens/s, model FLOPs utilisation %.1f %%\n",
+            count_text(llround(r->tokens_per_second)), 100 * r->mfu);
     say(c, "weights     sha256 %s\n", r->weights.hex);
     TRY(command_next(c, "fathom chat %s", s->run));
     return command_next(c, "fathom runs show %s", s->run);

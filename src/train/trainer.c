@@ -214,9 +214,11 @@ static status use_gradient(trainer *t, step_report *r) {
                              .momentum = s->muon_momentum,
                              .grad_clip = s->grad_clip,
                              .update = t->state.adam_steps + 1,
-                             .products = t->gradient.products};
+                             .products = t->gradient.products,
+                             .profile = t->gradient.profile};
     TRY(optimiser_update(&t->optimiser, &rates, r->grad_norm));
     if (s->balance_rate > 0) model_balance(&t->model, s->balance_rate);
+    profile_lap(t->gradient.profile, "router", "balance", (profile_work){0});
     t->state.adam_steps++;
     t->state.skipped_in_row = 0;
     return STATUS_OK;
@@ -235,6 +237,8 @@ status trainer_step(trainer *t, step_report *r) {
     int n = t->rows.capacity;
     *r = (step_report){.lr = train_learning_rate(&t->settings, t->state.step)};
     TRY(rows_load(&t->rows, t->train, t->state.step * n, 1, n));
+    profile_lap(t->gradient.profile, "loader", "rows",
+                (profile_work){PROFILE_BYTES, 0, 4.0 * (double)(n * t->rows.seq_len)});
     TRY(lanes_gradient(&t->lanes, &t->model, &t->rows, &t->gradient, &t->step_memory, &g));
     r->counted = g.counted;
     r->loss = g.counted > 0 ? g.loss_sum / (double)g.counted : 0;
@@ -242,6 +246,8 @@ status trainer_step(trainer *t, step_report *r) {
     r->balance_loss = g.balance_loss / n;
     r->expert_max_violation = max_violation(&t->model);
     r->grad_norm = gradient_norm(&t->model.params);
+    profile_lap(t->gradient.profile, "gradient", "norm",
+                (profile_work){PROFILE_BYTES, 0, 4.0 * (double)t->model.params.count});
     if (isfinite(r->grad_norm))
         TRY(use_gradient(t, r));
     else

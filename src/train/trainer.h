@@ -20,6 +20,7 @@ typedef struct trainer {
     arena step_memory;
     gradient_options gradient;
     train_state state;
+    double peak; /* FLOP/s of the kind of products, measured; 0 = not yet */
 } trainer;
 
 /* What one step was like. */
@@ -27,6 +28,7 @@ typedef struct step_report {
     double loss, mtp_loss, balance_loss; /* nats per target; balance per row */
     double grad_norm, lr;
     int64_t counted;
+    double mfu;      /* model FLOPs utilisation; 0 = the peak is not known */
     bool skipped;    /* the gradient was not finite: no update */
     const char *bad; /* its first parameter that is not; NULL */
     double

@@ -171,6 +171,7 @@ static run_point point_at(int step, double loss) {
                    .lr = 1e-3,
                    .grad_norm = 1,
                    .tok_per_sec = 12345,
+                   .mfu = 0.41,
                    .mem_bytes = 1e8,
                    .val_loss = (double)NAN,
                    .val_bpb = (double)NAN,
