@@ -6,7 +6,7 @@
 
 # shellcheck disable=SC2034 # both are read by the callers
 packages_build='meson ninja-build pkg-config gcc libc6-dev libjansson-dev libinih-dev
-libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev liblzma-dev libssl-dev'
+libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev liblzma-dev libssl-dev libedit-dev'
 # shellcheck disable=SC2034
 packages_test='libpcre2-dev python3'
 

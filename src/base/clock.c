@@ -21,12 +21,13 @@ void clock_utc(char out[21]) {
 
 static _Atomic int came; /* the first signal, 0 = none; lock-free, so a handler may set it */
 
+static const char *volatile notice =
+    "\nstopping after this step, saving; Ctrl-C again = quit without saving\n";
+
 static void on_signal(int number) {
-    static const char notice[] =
-        "\nstopping after this step, saving; Ctrl-C again = quit without saving\n";
     if (came == 0) {
         came = number;
-        if (number == SIGINT && write(STDERR_FILENO, notice, sizeof notice - 1) < 0) return;
+        if (number == SIGINT && write(STDERR_FILENO, notice, strlen(notice)) < 0) return;
     } else if (number == SIGINT) {
         _exit(130);
     }
@@ -47,6 +48,16 @@ void interrupt_install(void) {
 
 bool interrupted(void) {
     return came != 0;
+}
+
+void interrupt_notice(const char *words) {
+    notice = words;
+}
+
+bool interrupt_take(void) {
+    bool taken = came == SIGINT;
+    if (taken) came = 0;
+    return taken;
 }
 
 status interrupt_status(const char *doing, const char *fix) {

@@ -14,6 +14,10 @@ void clock_utc(char out[21]);
  * once (exit code 130, nothing saved). Long loops poll interrupted(). */
 void interrupt_install(void);
 bool interrupted(void);
+/* What the first Ctrl-C writes to standard error; static storage. "" = nothing. */
+void interrupt_notice(const char *words);
+/* For conversations: true, once, if a Ctrl-C came; it is then forgotten. SIGTERM is not. */
+bool interrupt_take(void);
 /* F_INTERRUPTED after SIGINT, F_STOPPED after SIGTERM; `doing` says what was going on and `fix`
  * how to continue. STATUS_OK if neither came. */
 status interrupt_status(const char *doing, const char *fix) MUST_CHECK;

@@ -71,6 +71,33 @@ static status tokenizer_fits(const bundle *b, const char *path) {
                 "use the tokenizer.json that was saved with the model");
 }
 
+/* "eos_token_id": a number or a list of numbers. */
+static void take_stops(bundle *b, const json_t *config) {
+    const json_t *eos = json_object_get(config, "eos_token_id");
+    for (size_t i = 0; i < (json_is_array(eos) ? json_array_size(eos) : 1); i++) {
+        const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
+        if (!json_is_integer(id) || b->n_stop_ids == BUNDLE_STOPS) continue;
+        json_int_t value = json_integer_value(id);
+        if (value >= 0 && value < b->model.config.vocab_size)
+            b->stop_ids[b->n_stop_ids++] = (int32_t)value;
+    }
+}
+
+/* What ends an answer: generation_config.json says it, config.json where that is missing. */
+static status read_stops(bundle *b, const json_t *config) {
+    char file[PATH_SIZE];
+    json_t *generation;
+    TRY(path_join(file, b->path, "generation_config.json"));
+    if (!path_exists(file)) {
+        take_stops(b, config);
+        return STATUS_OK;
+    }
+    TRY(json_read(file, &generation));
+    take_stops(b, generation);
+    json_decref(generation);
+    return STATUS_OK;
+}
+
 status bundle_open(bundle *b, const char *path) {
     memset(b, 0, sizeof *b);
     char file[PATH_SIZE];
@@ -86,7 +113,9 @@ status bundle_open(bundle *b, const char *path) {
     TRY_GOTO(s, model_load(&b->model, file));
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
     TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));
-    s = tokenizer_fits(b, file);
+    TRY_GOTO(s, tokenizer_fits(b, file));
+    TRY_GOTO(s, read_stops(b, object));
+    s = chat_format_open(&b->chat, b->path);
 done:
     json_decref(object);
     if (s != STATUS_OK) bundle_close(b);
@@ -94,6 +123,7 @@ done:
 }
 
 void bundle_close(bundle *b) {
+    chat_format_free(b->chat);
     tokenizer_free(b->tokenizer);
     model_clear(&b->model);
     memset(b, 0, sizeof *b);

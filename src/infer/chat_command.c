@@ -1,14 +1,20 @@
-/* chat_command.c - `fathom chat MODEL`: give a model text, read on.
+/* chat_command.c - `fathom chat MODEL`: talk with a model, or let it complete text.
+ *
+ * A model with a chat template answers: what is typed is a message, and the conversation goes on
+ * until /clear. A base model has none and completes: each line starts afresh unless --keep lets the
+ * text grow. --chat-template gives a template, --complete does without.
  *
  * With -p the answer to one prompt goes to standard output and nothing else does. Without, lines are
- * read from standard input: on a terminal with a prompt sign, else one text per line. A base model
- * completes: each line starts afresh unless --keep lets the text grow. The answer appears as it is
- * made; Ctrl-C ends it, a second one the program.
+ * read from standard input: on a terminal with editing and history, else one per line. The answer
+ * appears as it is made; Ctrl-C ends the answer, a second one the program.
  */
 #include "infer/infer.h"
 
 #include "base/clock.h"
 #include "base/command.h"
+#include "base/file.h"
+#include "infer/conversation.h"
+#include "infer/line_editor.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,8 +22,13 @@
 #include <string.h>
 #include <unistd.h>
 
+typedef enum thinking { THINKING_AUTO, THINKING_YES, THINKING_NO } thinking;
+static const char *const thinkings[] = {"auto", "yes", "no", NULL};
+
 typedef struct chat_settings {
-    const char *prompt;
+    const char *prompt, *system, *template, *stop;
+    thinking thinking;
+    bool complete;
     int64_t max_tokens, context;
     double temperature, top_p, min_p, repetition_penalty;
     int top_k, repetition_window;
@@ -27,7 +38,18 @@ typedef struct chat_settings {
 static const option rows[] = {
     {"chat", "prompt", OPTION_STRING, offsetof(chat_settings, prompt), "",
      "Complete this text and end.", .letter = 'p', .flags = OPTION_FLAG_ONLY},
-    {"chat", "max-tokens", OPTION_COUNT, offsetof(chat_settings, max_tokens), "128",
+    {"chat", "system", OPTION_STRING, offsetof(chat_settings, system), "",
+     "What the model is told before the conversation."},
+    {"chat", "chat-template", OPTION_STRING, offsetof(chat_settings, template), "",
+     "Jinja template to use instead of the model's own.", .value = "FILE"},
+    {"chat", "complete", OPTION_BOOL, offsetof(chat_settings, complete), "false",
+     "Complete text even if the model has a chat template."},
+    {"chat", "thinking", OPTION_CHOICE, offsetof(chat_settings, thinking), "auto",
+     "Ask a template that knows the difference for an answer with or without reasoning.",
+     .choices = thinkings},
+    {"chat", "stop", OPTION_STRING, offsetof(chat_settings, stop), "",
+     "Text at which an answer ends; it is not shown."},
+    {"chat", "max-tokens", OPTION_COUNT, offsetof(chat_settings, max_tokens), "512",
      "Most tokens of an answer.", 1, 1e6},
     {"chat", "context", OPTION_COUNT, offsetof(chat_settings, context), "0",
      "Positions kept; 0 = what the model was made for, up to 4096.", 0, 1e7},
@@ -82,9 +104,13 @@ static bool on_text(void *context, const char *bytes, size_t n) {
     return !interrupted();
 }
 
-static generate_options options_of(const chat_settings *s, uint64_t seed) {
+static generate_options options_of(const chat_settings *s, const bundle *b, uint64_t seed) {
     return (generate_options){.max_tokens = s->max_tokens,
                               .bos = true,
+                              .stop_ids = b->stop_ids,
+                              .n_stop_ids = b->n_stop_ids,
+                              .stop_words = &s->stop,
+                              .n_stop_words = s->stop[0] != '\0',
                               .sampler = {.temperature = s->temperature,
                                           .top_k = s->top_k,
                                           .top_p = s->top_p,
@@ -98,16 +124,25 @@ static const char *stop_word(stop_reason r) {
     switch (r) {
     case STOP_LENGTH: return "length";
     case STOP_EOS: return "end of text";
+    case STOP_WORD: return "stop word";
     case STOP_CONTEXT: return "context full";
     case STOP_CALLER: return "stopped";
     }
     return "";
 }
 
+static void print_stats(const command_context *c, const generate_result *r) {
+    const chat_settings *set = c->settings[0];
+    if (!set->stats || c->json) return;
+    double rate = r->generate_seconds > 0 ? (double)r->n_generated / r->generate_seconds : 0;
+    fprintf(stderr, "[%" PRId64 " + %" PRId64 " tokens, first after %.0f ms, %.1f tokens/s, %s]\n",
+            r->n_prompt, r->n_generated, r->prompt_seconds * 1000, rate, stop_word(r->stop));
+}
+
 static status complete(command_context *c, session *s, const bundle *b, const char *prompt,
                        size_t n, answer *a, generate_result *r) {
     const chat_settings *set = c->settings[0];
-    generate_options g = options_of(set, c->seed);
+    generate_options g = options_of(set, b, c->seed);
     g.on_text = on_text;
     g.context = a;
     if (!c->json) {
@@ -117,29 +152,27 @@ static status complete(command_context *c, session *s, const bundle *b, const ch
     TRY(generate(s, b->tokenizer, prompt, n, &g, r));
     TRY(a->state);
     say(c, "\n");
-    if (set->stats && !c->json)
-        fprintf(stderr,
-                "[%" PRId64 " + %" PRId64 " tokens, first after %.0f ms, %.1f tokens/s, %s]\n",
-                r->n_prompt, r->n_generated, r->prompt_seconds * 1000,
-                r->generate_seconds > 0 ? (double)r->n_generated / r->generate_seconds : 0,
-                stop_word(r->stop));
+    print_stats(c, r);
     return STATUS_OK;
+}
+
+/* The result under --json. */
+static status set_result(command_context *c, const char *text, size_t n, const generate_result *r) {
+    TRY(result_set(c, "text", json_stringn(text, n)));
+    return result_set(c, "usage",
+                      json_pack("{s:I, s:I, s:f, s:f, s:s}", "prompt_tokens",
+                                (json_int_t)r->n_prompt, "generated_tokens",
+                                (json_int_t)r->n_generated, "prompt_seconds", r->prompt_seconds,
+                                "generate_seconds", r->generate_seconds, "stop",
+                                stop_word(r->stop)));
 }
 
 static status one_answer(command_context *c, session *s, const bundle *b, const char *prompt) {
     answer a = {.c = c};
     generate_result r;
     status result = complete(c, s, b, prompt, strlen(prompt), &a, &r);
-    if (result == STATUS_OK && c->json) {
-        result = result_set(c, "text", json_stringn(a.text != NULL ? a.text : "", a.n));
-        if (result == STATUS_OK)
-            result = result_set(c, "usage",
-                                json_pack("{s:I, s:I, s:f, s:f, s:s}", "prompt_tokens",
-                                          (json_int_t)r.n_prompt, "generated_tokens",
-                                          (json_int_t)r.n_generated, "prompt_seconds",
-                                          r.prompt_seconds, "generate_seconds", r.generate_seconds,
-                                          "stop", stop_word(r.stop)));
-    }
+    if (result == STATUS_OK && c->json)
+        result = set_result(c, a.text != NULL ? a.text : "", a.n, &r);
     mem_free(a.text);
     return result;
 }
@@ -147,34 +180,197 @@ static status one_answer(command_context *c, session *s, const bundle *b, const 
 static status read_lines(command_context *c, session *s, const bundle *b) {
     const chat_settings *set = c->settings[0];
     bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    char *line = NULL;
-    size_t room = 0;
+    line_editor editor;
+    const char *line;
     status result = STATUS_OK;
     if (terminal && !c->quiet)
         fprintf(stderr, "Text in, continuation out. Empty line or Ctrl-D ends.\n");
-    while (result == STATUS_OK) {
-        if (terminal) fprintf(stderr, "> ");
-        ssize_t n = getline(&line, &room, stdin);
-        if (n < 0) break;
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            n--;
-        if (n == 0 && terminal) break;
-        if (n == 0) continue;
+    line_editor_begin(&editor, terminal);
+    while (result == STATUS_OK && (line = line_editor_read(&editor, "> ")) != NULL) {
+        if (line[0] == '\0' && terminal) break;
+        if (line[0] == '\0') continue;
         if (!set->keep) session_cut(s, 0);
         answer a = {.c = c};
         generate_result r;
-        result = complete(c, s, b, line, (size_t)n, &a, &r);
+        result = complete(c, s, b, line, strlen(line), &a, &r);
         mem_free(a.text);
+        if (result == STATUS_OK && terminal && interrupt_take()) say(c, "\n");
         if (result == STATUS_OK)
             result = interrupt_status("the conversation", "start the command again");
     }
-    free(line);
+    line_editor_end(&editor);
+    return result;
+}
+
+/* -- conversations -- */
+
+typedef struct talk {
+    command_context *c;
+    const bundle *b;
+    conversation *conversation;
+    size_t preset; /* messages that were there before the first turn: the system's */
+} talk;
+
+static const char help[] = "/help          this list\n"
+                           "/clear         forget the conversation\n"
+                           "/system TEXT   tell the model something new and begin again\n"
+                           "/retry         another answer to the last message\n"
+                           "/save FILE     write the conversation as JSON\n"
+                           "/load FILE     go on with one\n"
+                           "/exit          end (also Ctrl-D)\n"
+                           "Ctrl-C stops an answer. A message that begins with / is typed as //.\n";
+
+/* Answers what has been said; a turn that fails leaves the conversation as it was. */
+static status take_turn(talk *t, generate_result *r, const char **text) {
+    answer a = {.c = t->c};
+    generate_options g = options_of(t->c->settings[0], t->b, t->c->seed);
+    g.on_text = on_text;
+    g.context = &a;
+    status result = conversation_answer(t->conversation, &g, r, text);
+    if (result == STATUS_OK) result = a.state;
+    mem_free(a.text);
+    if (result != STATUS_OK) return result;
+    say(t->c, "\n");
+    print_stats(t->c, r);
+    return STATUS_OK;
+}
+
+static status say_message(talk *t, const char *words) {
+    generate_result r;
+    const char *text;
+    size_t before = conversation_length(t->conversation);
+    TRY(conversation_add(t->conversation, "user", words));
+    status s = take_turn(t, &r, &text);
+    if (s != STATUS_OK) conversation_cut(t->conversation, before);
+    return s;
+}
+
+static status retry(talk *t) {
+    generate_result r;
+    const char *text;
+    size_t n = conversation_length(t->conversation);
+    if (n <= t->preset + 1) return STATUS_OK;
+    conversation_cut(t->conversation, n - 1);
+    t->c->seed++; /* the same seed would give the same answer */
+    return take_turn(t, &r, &text);
+}
+
+static status begin(talk *t, const char *system) {
+    conversation_cut(t->conversation, 0);
+    if (system[0] != '\0') TRY(conversation_add(t->conversation, "system", system));
+    t->preset = conversation_length(t->conversation);
+    return STATUS_OK;
+}
+
+/* What follows the word in a line such as "/save FILE"; NULL if it is another word. */
+static const char *after_word(const char *line, const char *word) {
+    size_t n = strlen(word);
+    if (strncmp(line, word, n) != 0 || (line[n] != '\0' && line[n] != ' ')) return NULL;
+    return line + n + (line[n] == ' ');
+}
+
+/* A line that begins with one slash. *end: the conversation is over. */
+static status obey(talk *t, const char *line, bool *end) {
+    const chat_settings *set = t->c->settings[0];
+    const char *rest;
+    if (after_word(line, "/exit") != NULL || after_word(line, "/quit") != NULL) {
+        *end = true;
+    } else if (after_word(line, "/clear") != NULL) {
+        return begin(t, set->system);
+    } else if (after_word(line, "/retry") != NULL) {
+        return retry(t);
+    } else if ((rest = after_word(line, "/system")) != NULL) {
+        return begin(t, rest);
+    } else if ((rest = after_word(line, "/save")) != NULL && rest[0] != '\0') {
+        TRY(conversation_save(t->conversation, rest));
+        fprintf(stderr, "saved %zu messages in %s\n", conversation_length(t->conversation), rest);
+    } else if ((rest = after_word(line, "/load")) != NULL && rest[0] != '\0') {
+        TRY(conversation_load(t->conversation, rest));
+        fprintf(stderr, "%zu messages from %s\n", conversation_length(t->conversation), rest);
+    } else {
+        fputs(help, stderr);
+    }
+    return STATUS_OK;
+}
+
+static status hear(talk *t, const char *line, bool *end) {
+    if (line[0] == '/' && line[1] != '/') return obey(t, line, end);
+    return say_message(t, line + (line[0] == '/'));
+}
+
+/* On a terminal a turn that failed is told and the conversation goes on; in a pipe it ends it. */
+static status talk_lines(talk *t) {
+    bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO), end = false;
+    line_editor editor;
+    const char *line;
+    status result = STATUS_OK;
+    if (terminal && !t->c->quiet) fprintf(stderr, "/help lists what can be typed here.\n");
+    if (terminal) interrupt_notice("");
+    line_editor_begin(&editor, terminal);
+    while (result == STATUS_OK && !end && (line = line_editor_read(&editor, "> ")) != NULL) {
+        if (line[0] == '\0') continue;
+        result = hear(t, line, &end);
+        if (result != STATUS_OK && terminal && result != STATUS_MEMORY) {
+            error_print(stderr, error_last());
+            result = STATUS_OK;
+        }
+        if (terminal && interrupt_take()) fprintf(stderr, "(stopped)\n");
+        if (result == STATUS_OK)
+            result = interrupt_status("the conversation", "start the command again");
+    }
+    line_editor_end(&editor);
+    return result;
+}
+
+/* The model's template, or the one of --chat-template; NULL: neither. */
+static status find_format(const chat_settings *set, const bundle *b, chat_format **own,
+                          const chat_format **out) {
+    char *source;
+    size_t n, bos_n = 0, eos_n = 0;
+    *own = NULL;
+    *out = set->complete ? NULL : b->chat;
+    if (set->template[0] == '\0' || set->complete) return STATUS_OK;
+    const tokenizer *t = b->tokenizer;
+    const uint8_t *bos = tokenizer_token(t, tokenizer_bos(t), &bos_n);
+    const uint8_t *eos = tokenizer_token(t, tokenizer_eos(t), &eos_n);
+    TRY(file_read(set->template, (size_t)1 << 20, &source, &n));
+    status s = chat_format_parse(own, source, n, set->template,
+                                 bos != NULL ? text("%.*s", (int)bos_n, (const char *)bos) : NULL,
+                                 eos != NULL ? text("%.*s", (int)eos_n, (const char *)eos) : NULL);
+    mem_free(source);
+    *out = *own;
+    return s;
+}
+
+static status talk_with(command_context *c, session *s, const bundle *b, const chat_format *f) {
+    const chat_settings *set = c->settings[0];
+    talk t = {.c = c, .b = b};
+    generate_result r;
+    const char *text;
+    status result;
+    TRY(conversation_new(&t.conversation, s, b->tokenizer, f));
+    TRY_GOTO(result, begin(&t, set->system));
+    if (set->thinking != THINKING_AUTO) {
+        bool on = set->thinking == THINKING_YES;
+        TRY_GOTO(result, conversation_set(t.conversation, "enable_thinking", json_boolean(on)));
+        TRY_GOTO(result, conversation_set(t.conversation, "thinking", json_boolean(on)));
+    }
+    if (set->prompt[0] == '\0') {
+        result = talk_lines(&t);
+    } else {
+        TRY_GOTO(result, conversation_add(t.conversation, "user", set->prompt));
+        TRY_GOTO(result, take_turn(&t, &r, &text));
+        if (c->json) result = set_result(c, text, strlen(text), &r);
+    }
+done:
+    conversation_free(t.conversation);
     return result;
 }
 
 static status chat_run(command_context *c) {
     const chat_settings *set = c->settings[0];
-    generate_options g = options_of(set, c->seed);
+    static const bundle none;
+    generate_options g = options_of(set, &none, c->seed);
     TRY(sampler_check(&g.sampler));
     char found[4096];
     TRY(bundle_find(found, c->arguments[0]));
@@ -188,6 +384,8 @@ static status chat_run(command_context *c) {
     bundle b;
     engine *e = NULL;
     session *s = NULL;
+    chat_format *own = NULL;
+    const chat_format *format;
     TRY(bundle_open(&b, c->arguments[0]));
     int64_t context = b.model.config.max_position;
     if (context <= 0 || context > 4096) context = 4096;
@@ -195,8 +393,12 @@ static status chat_run(command_context *c) {
     status result;
     TRY_GOTO(result, engine_new(&e, &b.model, context));
     TRY_GOTO(result, session_new(&s, e));
-    result = set->prompt[0] != '\0' ? one_answer(c, s, &b, set->prompt) : read_lines(c, s, &b);
+    TRY_GOTO(result, find_format(set, &b, &own, &format));
+    result = format != NULL           ? talk_with(c, s, &b, format)
+             : set->prompt[0] != '\0' ? one_answer(c, s, &b, set->prompt)
+                                      : read_lines(c, s, &b);
 done:
+    chat_format_free(own);
     session_free(s);
     engine_free(e);
     bundle_close(&b);
@@ -205,12 +407,16 @@ done:
 
 const command chat_command = {
     .name = "chat",
-    .summary = "let a model complete text",
+    .summary = "talk with a model, or let it complete text",
     .usage = "MODEL",
     .examples = "fathom chat runs/first\nfathom chat runs/first -p \"The mount command\"\n"
-                "fathom chat runs/first --temperature 0 --max-tokens 40 < prompts.txt",
+                "fathom chat runs/first --temperature 0 --max-tokens 40 < prompts.txt\n"
+                "fathom chat models/assistant --system \"Answer in one line.\"",
     .notes =
-        "A base model completes text in the style of what it was trained on; it does not answer.\n"
+        "A model with a chat template (chat_template.jinja or tokenizer_config.json in its "
+        "folder)\n"
+        "answers; what is typed can then not be taken for the template's own marks. A base model\n"
+        "completes text in the style of what it was trained on; it does not answer.\n"
         "The same seed, text and settings give the same continuation.",
     .min_arguments = 1,
     .max_arguments = 1,

@@ -1,5 +1,6 @@
 /* generate.c - prompt in, text out: feed, sample, feed, with whole UTF-8 pieces to the listener. */
 #include "infer/infer_internal.h"
+#include "infer/stop_words.h"
 
 #include "base/clock.h"
 
@@ -12,10 +13,29 @@ typedef struct generation {
     generate_result *r;
     float *logits;
     token_stream stream;
+    stop_filter filter;
 } generation;
 
 static bool tell(const generation *g, const char *text, size_t n) {
     return n == 0 || g->o->on_text == NULL || g->o->on_text(g->o->context, text, n);
+}
+
+/* Text through the filter of stop words to the listener; *go is false when the answer has ended. */
+static status pass_on(generation *g, const char *text, size_t n, bool *go) {
+    const char *safe;
+    size_t safe_n;
+    bool found;
+    TRY(stop_filter_add(&g->filter, text, n, &safe, &safe_n, &found));
+    *go = tell(g, safe, safe_n) && !found;
+    if (!*go) g->r->stop = found ? STOP_WORD : STOP_CALLER;
+    return STATUS_OK;
+}
+
+static bool is_stop(const generation *g, int32_t id) {
+    if (id == tokenizer_eos(g->t)) return true;
+    for (int i = 0; i < g->o->n_stop_ids; i++)
+        if (id == g->o->stop_ids[i]) return true;
+    return false;
 }
 
 static status feed_prompt(generation *g, const char *prompt, size_t n) {
@@ -50,20 +70,19 @@ static status generate_loop(generation *g) {
     int64_t limit = e->model->config.max_position, vocab = e->model->config.vocab_size;
     const char *text;
     size_t n;
+    bool go = true;
     g->r->stop = STOP_LENGTH;
     while (g->r->n_generated < g->o->max_tokens) {
         int32_t id;
         TRY(sampler_pick(&g->o->sampler, g->logits, vocab, g->s->ids, g->s->n, &id));
-        if (id == tokenizer_eos(g->t)) {
+        if (is_stop(g, id)) {
             g->r->stop = STOP_EOS;
             break;
         }
         g->r->n_generated++;
         TRY(token_stream_add(&g->stream, id, &text, &n));
-        if (!tell(g, text, n)) {
-            g->r->stop = STOP_CALLER;
-            break;
-        }
+        TRY(pass_on(g, text, n, &go));
+        if (!go) break;
         if (limit > 0 && g->s->n >= limit) {
             g->r->stop = STOP_CONTEXT;
             break;
@@ -77,26 +96,55 @@ static status generate_loop(generation *g) {
         TRY(s);
     }
     TRY(token_stream_end(&g->stream, &text, &n));
-    (void)tell(g, text, n); /* generation has ended; there is nothing left to stop */
+    if (go) TRY(pass_on(g, text, n, &go));
+    stop_filter_end(&g->filter, &text, &n);
+    if (g->r->stop != STOP_WORD && g->r->stop != STOP_CALLER) (void)tell(g, text, n); /* the end */
     return STATUS_OK;
 }
 
-status generate(session *s, const tokenizer *t, const char *prompt, size_t n,
-                const generate_options *options, generate_result *result) {
+/* Feeds the ids given, or encodes and feeds the text. */
+typedef struct beginning {
+    const char *text;
+    const int32_t *ids; /* NULL: the text */
+    size_t n;
+} beginning;
+
+static status feed_ids(generation *g, const int32_t *ids, size_t n) {
+    double began = clock_seconds();
+    TRY(session_prompt(g->s, ids, (int64_t)n, g->logits));
+    g->r->n_prompt = session_length(g->s);
+    g->r->prompt_seconds = clock_seconds() - began;
+    return STATUS_OK;
+}
+
+static status generate_any(session *s, const tokenizer *t, beginning p,
+                           const generate_options *options, generate_result *result) {
     generate_result unused;
     generation g = {.s = s, .t = t, .o = options, .r = result != NULL ? result : &unused};
+    g.filter = (stop_filter){.words = options->stop_words, .n_words = options->n_stop_words};
     memset(g.r, 0, sizeof *g.r);
     TRY(sampler_check(&options->sampler));
     g.logits = mem_alloc((size_t)s->engine->model->config.vocab_size * sizeof *g.logits);
     if (g.logits == NULL) return STATUS_MEMORY;
     token_stream_init(&g.stream, t);
-    status outcome = feed_prompt(&g, prompt, n);
+    status outcome = p.ids != NULL ? feed_ids(&g, p.ids, p.n) : feed_prompt(&g, p.text, p.n);
     double began = clock_seconds();
     if (outcome == STATUS_OK) outcome = generate_loop(&g);
     g.r->generate_seconds = clock_seconds() - began;
     token_stream_clear(&g.stream);
+    stop_filter_clear(&g.filter);
     mem_free(g.logits);
     return outcome;
+}
+
+status generate(session *s, const tokenizer *t, const char *text, size_t n,
+                const generate_options *options, generate_result *result) {
+    return generate_any(s, t, (beginning){.text = text, .n = n}, options, result);
+}
+
+status generate_ids(session *s, const tokenizer *t, const int32_t *ids, size_t n,
+                    const generate_options *options, generate_result *result) {
+    return generate_any(s, t, (beginning){.ids = ids, .n = n}, options, result);
 }
 
 typedef struct text_buffer {

@@ -22,12 +22,17 @@
 #define FATHOM_INFER_INFER_H
 
 #include "model/model.h"
+#include "tokens/chat.h"
 #include "tokens/tokens.h"
 
 /* -- model folders -- */
+#define BUNDLE_STOPS 16
 typedef struct bundle {
     model model;
     tokenizer *tokenizer;
+    chat_format *chat;              /* NULL: the folder has no chat template */
+    int32_t stop_ids[BUNDLE_STOPS]; /* eos_token_id of generation_config.json or config.json */
+    int n_stop_ids;
     char path[4096]; /* the folder that was opened: a run's model/ or newest checkpoint */
 } bundle;
 /* `path`: a folder with config.json, tokenizer.json and model.safetensors, or a run folder, whose
@@ -94,11 +99,21 @@ typedef struct generate_options {
     sampler_options sampler;
     bool parse_special; /* special tokens in the prompt's text count as such */
     bool bos;           /* put BOS in front when the session is empty and the tokenizer has one */
+    const int32_t *stop_ids; /* ids that end the answer, beside the tokenizer's EOS */
+    int n_stop_ids;
+    const char *const *stop_words; /* texts that end it; they are not part of it */
+    int n_stop_words;
     /* Called with each piece of whole UTF-8 text; false stops. NULL = no stream. */
     bool (*on_text)(void *context, const char *bytes, size_t n);
     void *context;
 } generate_options;
-typedef enum stop_reason { STOP_LENGTH, STOP_EOS, STOP_CONTEXT, STOP_CALLER } stop_reason;
+typedef enum stop_reason {
+    STOP_LENGTH,
+    STOP_EOS,
+    STOP_WORD,
+    STOP_CONTEXT,
+    STOP_CALLER
+} stop_reason;
 typedef struct generate_result {
     int64_t n_prompt, n_generated;
     double prompt_seconds, generate_seconds;
@@ -107,6 +122,9 @@ typedef struct generate_result {
 /* Feeds `prompt` to the session and generates. The new ids are session_ids from n_prompt on. */
 status generate(session *s, const tokenizer *t, const char *prompt, size_t n,
                 const generate_options *options, generate_result *result) MUST_CHECK;
+/* The same from ids, of which there is at least one; nothing is put in front of them. */
+status generate_ids(session *s, const tokenizer *t, const int32_t *ids, size_t n,
+                    const generate_options *options, generate_result *result) MUST_CHECK;
 /* One continuation of `prompt` in a session of its own, with the default sampler (seed 1); *text is
  * NUL-terminated, mem_free it. For samples while training and at the end of `fathom start`. */
 status complete_text(model *m, const tokenizer *t, const char *prompt, int64_t max_tokens,

@@ -1,0 +1,174 @@
+/* conversation.c - messages to prompt ids, ids to an answer, the answer to a message. */
+#include "infer/conversation.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/utf8.h"
+
+#include <string.h>
+#include <time.h>
+
+struct conversation {
+    session *session;
+    const tokenizer *tokenizer;
+    const chat_format *format;
+    encoder *encoder;
+    json_t *messages, *extra;
+};
+
+static status no_memory(void) {
+    return FAIL(F_NO_MEMORY, "a message of a conversation", "conversation", "memory ran out",
+                "close other programs");
+}
+
+status conversation_new(conversation **out, session *s, const tokenizer *t, const chat_format *f) {
+    *out = NULL;
+    conversation *c = mem_zalloc(1, sizeof *c);
+    if (c == NULL) return STATUS_MEMORY;
+    *c = (conversation){.session = s, .tokenizer = t, .format = f};
+    c->messages = json_array();
+    c->extra = json_object();
+    status result =
+        c->messages == NULL || c->extra == NULL ? no_memory() : encoder_new(&c->encoder, t);
+    if (result != STATUS_OK) {
+        conversation_free(c);
+        return result;
+    }
+    *out = c;
+    return STATUS_OK;
+}
+
+void conversation_free(conversation *c) {
+    if (c == NULL) return;
+    encoder_free(c->encoder);
+    json_decref(c->messages);
+    json_decref(c->extra);
+    mem_free(c);
+}
+
+status conversation_add(conversation *c, const char *role, const char *content) {
+    size_t n = strlen(content), good = utf8_valid(content, n);
+    if (good < n)
+        return FAIL(F_RECORD, "the message is not UTF-8", text("byte %zu", good),
+                    "templates work on characters", "give the text in UTF-8");
+    json_t *m = json_pack("{s:s, s:s}", "role", role, "content", content);
+    return m == NULL || json_array_append_new(c->messages, m) != 0 ? no_memory() : STATUS_OK;
+}
+
+status conversation_set(conversation *c, const char *name, json_t *value) {
+    return json_object_set_new(c->extra, name, value) != 0 ? no_memory() : STATUS_OK;
+}
+
+void conversation_cut(conversation *c, size_t keep) {
+    while (json_array_size(c->messages) > keep)
+        json_array_remove(c->messages, json_array_size(c->messages) - 1);
+}
+
+size_t conversation_length(const conversation *c) {
+    return json_array_size(c->messages);
+}
+
+/* -- answering -- */
+
+/* Collects the answer beside passing it on. */
+typedef struct listener {
+    const generate_options *asked;
+    char *bytes;
+    size_t n, room;
+    status state;
+} listener;
+
+static bool collect(void *context, const char *bytes, size_t n) {
+    listener *l = context;
+    if (l->room - l->n <= n) {
+        size_t room = 2 * l->room + n + 256;
+        char *grown = mem_resize(l->bytes, room, 1);
+        if (grown == NULL) {
+            l->state = STATUS_MEMORY;
+            return false;
+        }
+        l->bytes = grown;
+        l->room = room;
+    }
+    memcpy(l->bytes + l->n, bytes, n);
+    l->n += n;
+    l->bytes[l->n] = '\0';
+    return l->asked->on_text == NULL || l->asked->on_text(l->asked->context, bytes, n);
+}
+
+/* Cuts the session back to what it has in common with the prompt, of which at least one id is left
+ * to be fed, since its logits are needed. */
+static size_t common_beginning(session *s, const token_list *ids) {
+    const int32_t *has = session_ids(s);
+    size_t n = (size_t)session_length(s), same = 0;
+    while (same < n && same + 1 < ids->n && has[same] == ids->ids[same])
+        same++;
+    session_cut(s, (int64_t)same);
+    return same;
+}
+
+static status generate_answer(conversation *c, const token_list *ids,
+                              const generate_options *options, generate_result *result,
+                              listener *l) {
+    if (ids->n == 0)
+        return FAIL(F_TEMPLATE_RENDER, "the chat template made an empty prompt", "conversation",
+                    "there is nothing a model could continue",
+                    "give a message, or another template");
+    size_t same = common_beginning(c->session, ids);
+    generate_options o = *options;
+    o.on_text = collect;
+    o.context = l;
+    TRY(generate_ids(c->session, c->tokenizer, ids->ids + same, ids->n - same, &o, result));
+    return l->state;
+}
+
+status conversation_answer(conversation *c, const generate_options *options,
+                           generate_result *result, const char **answer) {
+    token_list ids = {0};
+    listener l = {.asked = options, .state = STATUS_OK};
+    chat_prompt p = {.messages = c->messages,
+                     .extra = c->extra,
+                     .add_generation_prompt = true,
+                     .now = (int64_t)time(NULL)};
+    status s = chat_encode(c->format, c->encoder, &p, &ids);
+    if (s == STATUS_OK) s = generate_answer(c, &ids, options, result, &l);
+    if (s == STATUS_OK) s = conversation_add(c, "assistant", l.bytes != NULL ? l.bytes : "");
+    if (s == STATUS_OK) {
+        const json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
+        *answer = json_string_value(json_object_get(last, "content"));
+    }
+    mem_free(l.bytes);
+    token_list_clear(&ids);
+    return s;
+}
+
+/* -- files -- */
+
+status conversation_save(const conversation *c, const char *path) {
+    json_t *page = json_pack("{s:O}", "messages", c->messages);
+    if (page == NULL) return no_memory();
+    status s = json_write(path, page);
+    json_decref(page);
+    return s;
+}
+
+static status check_message(const json_t *m, size_t at, const char *path) {
+    if (json_is_string(json_object_get(m, "role")) && json_object_get(m, "content") != NULL)
+        return STATUS_OK;
+    return FAIL(F_RECORD, text("message %zu is none", at), path,
+                "a message is an object with \"role\" and \"content\"", "mend the file");
+}
+
+status conversation_load(conversation *c, const char *path) {
+    json_t *page, *messages;
+    TRY(json_read(path, &page));
+    status s = json_get_array(page, "messages", &messages, path);
+    for (size_t i = 0; s == STATUS_OK && i < json_array_size(messages); i++)
+        s = check_message(json_array_get(messages, i), i, path);
+    if (s == STATUS_OK) {
+        json_decref(c->messages);
+        c->messages = json_incref(messages);
+    }
+    json_decref(page);
+    return s;
+}
