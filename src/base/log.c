@@ -24,15 +24,16 @@ void log_json(bool on) {
 }
 
 status log_file(const char *path) {
+    static char buffer[BUFSIZ]; /* of the one file there is: lines do not allocate */
     FILE *opened = NULL;
     if (path != NULL) {
         opened = fopen(path, "ae");
         if (opened == NULL) return error_errno(errno, text("append to %s", path), path);
-        setvbuf(opened, NULL, _IOLBF, BUFSIZ);
     }
     pthread_mutex_lock(&guard);
     if (run_log != NULL) fclose(run_log);
     run_log = opened;
+    if (opened != NULL) setvbuf(opened, buffer, _IOLBF, sizeof buffer);
     pthread_mutex_unlock(&guard);
     return STATUS_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -160,20 +161,35 @@ void arena_trim(arena *a) {
     if (keep < a->limit) (void)madvise(a->base + keep, a->limit - keep, MADV_DONTNEED);
 }
 
-static int64_t proc_value(const char *path, const char *key) {
-    FILE *f = fopen(path, "r");
-    if (f == NULL) return -1;
-    char line[256];
-    int64_t value = -1;
-    size_t n = strlen(key);
-    while (value < 0 && fgets(line, sizeof line, f) != NULL) {
-        if (strncmp(line, key, n) != 0) continue;
-        char *end = NULL;
-        long long read = strtoll(line + n, &end, 10);
-        if (end != line + n) value = (int64_t)read;
+/* The start of a small file of the kernel, without the heap: steps of training ask for it. */
+static size_t read_start(const char *path, char *out, size_t room) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t n = 0;
+    ssize_t got = 1;
+    if (fd < 0) return 0;
+    while (got > 0 && n < room) {
+        got = read(fd, out + n, room - n);
+        n += got > 0 ? (size_t)got : 0;
     }
-    fclose(f);
-    return value;
+    close(fd);
+    return n;
+}
+
+/* The number behind `key` at the start of a line, -1 if there is none. */
+static int64_t proc_value(const char *path, const char *key) {
+    char bytes[4096];
+    size_t n = read_start(path, bytes, sizeof bytes - 1), length = strlen(key);
+    bytes[n] = '\0';
+    for (const char *line = bytes; line != NULL && *line != '\0';) {
+        char *end = NULL;
+        if (strncmp(line, key, length) == 0) {
+            long long value = strtoll(line + length, &end, 10);
+            if (end != line + length) return (int64_t)value;
+        }
+        line = strchr(line, '\n');
+        if (line != NULL) line++;
+    }
+    return -1;
 }
 
 int64_t memory_peak_rss(void) {

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/utsname.h>
@@ -167,7 +166,7 @@ status run_folder_events(run_folder *f, double seconds) {
     return STATUS_OK;
 }
 
-static status append_event(const run_folder *f, const json_t *line) {
+static status append_event(const run_folder *f, const metric_line *line) {
     double waited = 0;
     status s;
     if (!f->with_events) return STATUS_OK;
@@ -176,66 +175,62 @@ static status append_event(const run_folder *f, const json_t *line) {
     return STATUS_OK;
 }
 
-/* Appends object as a line; waits while the disk is full. */
-static status append_object(const run_folder *f, const char *path, const json_t *object,
-                            int64_t step) {
-    char *line = object != NULL ? json_line(object) : NULL;
-    if (line == NULL)
-        return FAIL(F_NO_MEMORY, text("a line of %s could not be made", path_name(path)), path,
-                    "memory ran out or a text is not UTF-8",
-                    "free memory and run the same command again");
+/* Appends a line; waits while the disk is full. */
+static status append_line(const run_folder *f, const char *path, const char *line, int64_t step) {
     double waited = 0;
     status s;
     while ((s = file_append_line(path, line)) != STATUS_OK) {
-        s = run_folder_wait(f, s, &waited, 65536);
-        if (s == STATUS_OK) s = cut_file(path, step - 1); /* half a line may have been written */
-        if (s != STATUS_OK) break;
+        TRY(run_folder_wait(f, s, &waited, 65536));
+        TRY(cut_file(path, step - 1)); /* half a line may have been written */
     }
-    mem_free(line);
-    return s;
+    return STATUS_OK;
 }
 
-/* Not finite numbers have no JSON form: they become null. */
-static json_t *real_or_null(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
+static void fill_line(metric_line *l, const trainer *t, const step_report *r, const evaluation *e,
+                      double tokens_per_second) {
+    const train_state *state = &t->state;
+    metric_whole(l, "step", state->step);
+    metric_whole(l, "tokens", state->tokens);
+    metric_real(l, "time", state->seconds);
+    metric_real(l, "loss", r->loss);
+    metric_real(l, "lr", r->lr);
+    metric_real(l, "grad_norm", r->grad_norm);
+    metric_real(l, "tok_per_sec", tokens_per_second);
+    metric_whole(l, "mem_bytes", memory_peak_rss());
+    if (r->mfu > 0) metric_real(l, "mfu", r->mfu);
+    if (t->config.n_mtp > 0) metric_real(l, "mtp_loss", r->mtp_loss);
+    if (r->expert_max_violation >= 0) {
+        metric_real(l, "expert_max_violation", r->expert_max_violation);
+        metric_real(l, "balance_loss", r->balance_loss);
+    }
+    if (r->skipped) metric_true(l, "skipped");
+    if (e == NULL) return;
+    metric_real(l, "val_loss", e->loss);
+    metric_real(l, "val_bpb", e->bpb);
 }
 
 status run_folder_metric(const run_folder *f, const trainer *t, const step_report *r,
                          const evaluation *e, double tokens_per_second) {
-    const train_state *state = &t->state;
-    json_t *o =
-        json_pack("{s:I, s:I, s:f, s:o, s:f, s:o, s:f, s:I}", "step", (json_int_t)state->step,
-                  "tokens", (json_int_t)state->tokens, "time", state->seconds, "loss",
-                  real_or_null(r->loss), "lr", r->lr, "grad_norm", real_or_null(r->grad_norm),
-                  "tok_per_sec", tokens_per_second, "mem_bytes", (json_int_t)memory_peak_rss());
-    bool ok = o != NULL;
-    if (ok && t->config.n_mtp > 0)
-        ok = json_object_set_new(o, "mtp_loss", real_or_null(r->mtp_loss)) == 0;
-    if (ok && r->expert_max_violation >= 0)
-        ok = json_object_set_new(o, "expert_max_violation", json_real(r->expert_max_violation)) ==
-                 0 &&
-             json_object_set_new(o, "balance_loss", real_or_null(r->balance_loss)) == 0;
-    if (ok && r->mfu > 0) ok = json_object_set_new(o, "mfu", json_real(r->mfu)) == 0;
-    if (ok && r->skipped) ok = json_object_set_new(o, "skipped", json_true()) == 0;
-    if (ok && e != NULL)
-        ok = json_object_set_new(o, "val_loss", real_or_null(e->loss)) == 0 &&
-             json_object_set_new(o, "val_bpb", real_or_null(e->bpb)) == 0;
-    if (!ok) {
-        json_decref(o);
-        o = NULL;
-    }
-    status s = append_object(f, f->metrics, o, state->step);
-    if (s == STATUS_OK) s = append_event(f, o);
-    json_decref(o);
-    return s;
+    metric_line line = {.n = 0};
+    char bytes[METRIC_TEXT];
+    fill_line(&line, t, r, e, tokens_per_second);
+    metric_text(&line, bytes);
+    TRY(append_line(f, f->metrics, bytes, t->state.step));
+    return append_event(f, &line);
 }
 
 status run_folder_sample(const run_folder *f, int64_t step, const char *prompt,
                          const char *sample) {
     json_t *o =
         json_pack("{s:I, s:s, s:s}", "step", (json_int_t)step, "prompt", prompt, "text", sample);
-    status s = append_object(f, f->samples, o, step);
+    char *line = o != NULL ? json_line(o) : NULL;
     json_decref(o);
+    if (line == NULL)
+        return FAIL(F_NO_MEMORY, "a line of samples.jsonl could not be made", f->samples,
+                    "memory ran out or a text is not UTF-8",
+                    "free memory and run the same command again");
+    status s = append_line(f, f->samples, line, step);
+    mem_free(line);
     return s;
 }
 

@@ -160,22 +160,47 @@ size_t tensorboard_header(uint8_t out[TENSORBOARD_RECORD], double began) {
     return close_frame(out, event.n);
 }
 
-size_t tensorboard_record(uint8_t out[TENSORBOARD_RECORD], double began, const json_t *line) {
-    uint8_t scalars[TENSORBOARD_RECORD - 64]; /* the rest is for frame, time and step */
-    message summary = {scalars, 0, sizeof scalars};
+/* An event being made: its scalars first, which need room for frame, time and step beside them. */
+typedef struct event_parts {
+    uint8_t scalars[TENSORBOARD_RECORD - 64];
+    message summary;
+} event_parts;
+
+static void add_scalar(event_parts *e, const char *key, double value) {
+    const char *tag = tag_of(key);
+    if (tag != NULL) put_scalar(&e->summary, tag, value);
+}
+
+static size_t close_event(const event_parts *e, uint8_t out[TENSORBOARD_RECORD], double wall_time,
+                          int64_t step) {
     message event = {out + FRAME_HEAD, 0, TENSORBOARD_RECORD - FRAME_HEAD - FRAME_TAIL};
+    put_double(&event, 1, wall_time);
+    put_key(&event, 2, WIRE_NUMBER);
+    put_number(&event, (uint64_t)step);
+    put_bytes(&event, 5, e->summary.bytes, e->summary.n);
+    return close_frame(out, event.n);
+}
+
+size_t tensorboard_record(uint8_t out[TENSORBOARD_RECORD], double began, const json_t *line) {
+    event_parts e;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)line, key, value) { /* reads only */
-        const char *tag = tag_of(key);
-        if (tag != NULL && json_is_number(value))
-            put_scalar(&summary, tag, json_number_value(value));
+    e.summary = (message){e.scalars, 0, sizeof e.scalars};
+    json_object_foreach((json_t *)(uintptr_t)line, key, value) /* reads only */
+        if (json_is_number(value)) add_scalar(&e, key, json_number_value(value));
+    return close_event(&e, out, began + json_number_value(json_object_get(line, "time")),
+                       json_integer_value(json_object_get(line, "step")));
+}
+
+size_t tensorboard_values(uint8_t out[TENSORBOARD_RECORD], double began, const metric_line *line) {
+    event_parts e;
+    e.summary = (message){e.scalars, 0, sizeof e.scalars};
+    for (int i = 0; i < line->n; i++) {
+        const metric_value *v = &line->values[i];
+        if (v->kind != METRIC_TRUE && isfinite(v->value)) add_scalar(&e, v->key, v->value);
     }
-    put_double(&event, 1, began + json_number_value(json_object_get(line, "time")));
-    put_key(&event, 2, WIRE_NUMBER);
-    put_number(&event, (uint64_t)json_integer_value(json_object_get(line, "step")));
-    put_bytes(&event, 5, summary.bytes, summary.n);
-    return close_frame(out, event.n);
+    return close_event(&e, out, began + metric_find(line, "time"),
+                       (int64_t)metric_find(line, "step"));
 }
 
 /* -- the file -- */
@@ -258,7 +283,7 @@ static status append_bytes(int fd, const char *path, const uint8_t *bytes, size_
     return error_errno(failed, text("append to %s", path), path);
 }
 
-status tensorboard_append(const tensorboard_file *t, const json_t *line) {
+status tensorboard_append(const tensorboard_file *t, const metric_line *line) {
     uint8_t record[2 * TENSORBOARD_RECORD];
     struct stat now;
     int fd = open(t->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -269,7 +294,7 @@ status tensorboard_append(const tensorboard_file *t, const json_t *line) {
     } else {
         /* a file that someone removed begins anew */
         size_t n = now.st_size == 0 ? tensorboard_header(record, t->began) : 0;
-        n += tensorboard_record(record + n, t->began, line);
+        n += tensorboard_values(record + n, t->began, line);
         s = append_bytes(fd, t->path, record, n, now.st_size);
     }
     if (close(fd) != 0 && s == STATUS_OK)

@@ -315,17 +315,18 @@ TEST(appending_and_rebuilding_give_the_same_bytes) {
 
 TEST(a_full_disk_leaves_no_half_event) {
     tensorboard_file t = {.began = 5};
-    json_t *o = json_pack("{s:i, s:f}", "step", 1, "loss", 2.0);
+    metric_line line = {.n = 0};
     int n;
+    metric_whole(&line, "step", 1);
+    metric_real(&line, "loss", 2);
     snprintf(t.path, sizeof t.path, "/dev/full");
-    CHECK(tensorboard_append(&t, o) == STATUS_IO && error_last()->id == F_DISK_FULL, "F%04d",
+    CHECK(tensorboard_append(&t, &line) == STATUS_IO && error_last()->id == F_DISK_FULL, "F%04d",
           (int)error_last()->id);
     snprintf(t.path, sizeof t.path, "%s", fixture_path("events.out.tfevents.5.fathom"));
-    REQUIRE_OK(tensorboard_append(&t, o));
+    REQUIRE_OK(tensorboard_append(&t, &line));
     event *events = read_events(t.path, &n);
     CHECK(n == 2 && events[1].step == 1 && value_of(&events[1], "train/loss") == 2, "%d", n);
     free(events);
-    json_decref(o);
 }
 
 TEST(rebuilding_without_memory_keeps_the_old_file) {
