@@ -8,6 +8,9 @@
  * Saved: q, k, v, the output and one logsumexp per query and head; probabilities are made again
  * block by block (FlashAttention, arXiv 2205.14135). No array of queries x keys exists.
  *
+ * Dropout of probabilities happens inside the kernel, by the number of the query in the whole batch;
+ * its backward makes the same mask again.
+ *
  * Mind: without pages a sequence starts at key position 0 and has no gaps. Paged attention is
  * inference only and leaves no record.
  */
@@ -54,7 +57,9 @@ static attention_call sequence_call(const tape *t, const attention_shape *s,
                             .k_head_stride = s->k_head_stride,
                             .v_head_stride = s->v_head_stride,
                             .out = row(y, first),
-                            .ldo = y->stride[0]};
+                            .ldo = y->stride[0],
+                            .dropout = s->dropout.mask,
+                            .token = s->dropout.token + first};
 }
 
 /* Pointers to every 64th row of the n rows from `first`. */

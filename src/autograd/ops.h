@@ -9,12 +9,24 @@
 #define FATHOM_AUTOGRAD_OPS_H
 
 #include "autograd/tape.h"
+#include "kernels/kernels.h"
 
 /* table [vocab, d] rows of ids (checked: F_TOKEN_RANGE names the position). -> [n, d] */
 var *op_embedding(tape *t, param *table, const int32_t *ids, int64_t n);
 /* y = x W^T. x [rows, in], w [out, in] -> [rows, out]. PARAM_ROUTER weights always in `real`. */
 var *op_linear(tape *t, var *x, param *w);
 var *op_add(tape *t, var *a, var *b);
+/* Where a mask of dropout stands: row 0 of the batch is row `token` of the array that the mask
+ * describes, so a batch cut anywhere is masked the same. below = 0: nothing is dropped. */
+typedef struct dropout_site {
+    dropout_mask mask;
+    int64_t token;
+} dropout_site;
+/* Drops elements of x in place (backward masks the gradient in place) and returns x: no other op may
+ * need the whole values. */
+var *op_dropout(tape *t, var *x, const dropout_site *site);
+/* y = a + dropout(b) */
+var *op_add_dropout(tape *t, var *a, var *b, const dropout_site *site);
 /* Columns [first, first + n) of x as a view: no copy, gradients flow into x's. */
 var *op_slice(tape *t, var *x, int64_t first, int64_t n);
 var *op_concat(tape *t, var *a, var *b); /* columns of a, then of b */
@@ -55,6 +67,7 @@ typedef struct attention_shape {
     int n_head, n_kv_head, qk_dim, shared_dim, v_dim;
     int64_t k_head_stride, v_head_stride; /* columns from one KV head to the next in k and v */
     double scale;
+    dropout_site dropout; /* of the probabilities */
 } attention_shape;
 /* Causal attention inside each document of each sequence, keys and values from this batch.
  * q [n, n_head * (qk_dim + shared_dim)]; k, v column views; shared [n, shared_dim] or NULL.

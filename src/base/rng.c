@@ -26,10 +26,14 @@ rng rng_at(uint64_t seed, rng_purpose purpose, uint64_t step) {
     return r;
 }
 
-uint64_t rng_u64(rng r, uint64_t index) {
+void rng_words(rng r, uint64_t index, uint32_t words[4]) {
     uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), r.counter[0], r.counter[1]};
+    philox(r.key, counter, words);
+}
+
+uint64_t rng_u64(rng r, uint64_t index) {
     uint32_t out[4];
-    philox(r.key, counter, out);
+    rng_words(r, index, out);
     return (uint64_t)out[1] << 32 | out[0];
 }
 

@@ -30,6 +30,8 @@ typedef struct rng {
 
 rng rng_at(uint64_t seed, rng_purpose purpose, uint64_t step);
 uint64_t rng_u64(rng r, uint64_t index);
+/* All 128 bits of an index; rng_u64 is the first two words. */
+void rng_words(rng r, uint64_t index, uint32_t words[4]);
 double rng_uniform(rng r, uint64_t index);                 /* in [0, 1), 53 bits */
 double rng_normal(rng r, uint64_t index);                  /* Box-Muller, mean 0, variance 1 */
 uint64_t rng_below(rng r, uint64_t index, uint64_t bound); /* in [0, bound), bound > 0 */

@@ -89,6 +89,13 @@ void *form_alloc(const attention_view *v, arena *scratch, int64_t k) {
     return arena_alloc(scratch, (size_t)block_form_bytes(v->products, BLOCK, max_i64(k, BLOCK)));
 }
 
+const uint16_t *probability_bits(const attention_view *v, int64_t block, int head, int64_t row,
+                                 int64_t rows, uint16_t *room) {
+    const attention_call *call = v->call;
+    uint64_t line = (uint64_t)(block * call->n_head + head) << 32 | (uint64_t)(call->token + row);
+    return dropout_bits(&call->dropout, line * BLOCK, rows * BLOCK, room);
+}
+
 void small_multiply(const attention_view *v, const small_product *s) {
     micro_call block = {.k = s->k,
                         .a = s->a,
@@ -126,6 +133,7 @@ typedef struct attention_work {
     void *s;             /* [BLOCK, BLOCK] */
     void *o;             /* [group, rows, v_dim] */
     void *max, *sum;     /* [group, rows] */
+    uint16_t *bits;      /* of dropout */
     int64_t row0, rows;
     int kv_head;
 } attention_work;
@@ -139,8 +147,9 @@ static bool work_alloc(attention_work *w, const attention_view *v, arena *scratc
     w->o = arena_zalloc(scratch, states * (size_t)v->call->v_dim);
     w->max = arena_alloc(scratch, states);
     w->sum = arena_zalloc(scratch, states);
+    w->bits = arena_alloc(scratch, MASK_ROOM * sizeof *w->bits);
     if (w->keys == NULL || w->values == NULL || w->form == NULL || w->s == NULL || w->o == NULL ||
-        w->max == NULL || w->sum == NULL)
+        w->max == NULL || w->sum == NULL || w->bits == NULL)
         return false;
     for (int64_t i = 0; i < v->group * w->rows; i++)
         real_set(v->call->t, w->max, i, -(double)INFINITY);
@@ -165,6 +174,14 @@ static void softmax_step(const attention_view *v, const attention_work *w, int64
         if (factor != 1.0)
             v->rows->scale(call->v_dim, factor, element_mut(w->o, at * call->v_dim, v->size));
     }
+}
+
+static void drop_probabilities(const attention_view *v, const attention_work *w, int64_t block,
+                               int head, int64_t row, int64_t rows) {
+    const dropout_mask *mask = &v->call->dropout;
+    if (mask->below == 0) return;
+    const uint16_t *bits = probability_bits(v, block, head, w->row0 + row, rows, w->bits);
+    v->rows->drop(rows * BLOCK, bits, mask->below, mask->factor, w->s, w->s);
 }
 
 static void attend_block(const attention_view *v, const attention_work *w, int64_t block) {
@@ -194,6 +211,7 @@ static void attend_block(const attention_view *v, const attention_work *w, int64
                        .c = w->s,
                        .ldc = BLOCK});
             softmax_step(v, w, block, row, rows, state);
+            drop_probabilities(v, w, block, head, row, rows);
             small_multiply(
                 v, &(small_product){.rows = rows,
                                     .columns = call->v_dim,

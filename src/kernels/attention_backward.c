@@ -4,6 +4,9 @@
  * delta = <dout, out> per row, dS = scale P (dP - delta), dP = dout V^T; then dq = dS K,
  * dk = dS^T q, dv = P^T dout. Five products per (query block, key block).
  *
+ * With dropout M (0 or the factor per probability) out = (M P) V, so dP = M (dout V^T) and
+ * dv = (M P)^T dout; delta stays <dout, out>.
+ *
  * A chunk is (sequence, KV head) and owns dk, dv of that head and dq of its query heads, so
  * gradients are added in place in the order of docs/numerics.md 5 without partial sums. The shared
  * part of the keys belongs to all heads: each KV head adds into a partial of its own, and a second
@@ -37,6 +40,7 @@ typedef struct backward_work {
     void *form;                               /* A of a product */
     void *s, *ds;                             /* [BLOCK, BLOCK] */
     void *delta;                              /* [rows] of the current head */
+    uint16_t *bits;                           /* of dropout */
     int head, kv_head;
     int64_t block;
 } backward_work;
@@ -60,10 +64,11 @@ static bool work_alloc(backward_work *w, const attention_view *v, arena *scratch
     w->s = arena_zalloc(scratch, (size_t)BLOCK * BLOCK * v->size);
     w->ds = arena_zalloc(scratch, (size_t)BLOCK * BLOCK * v->size);
     w->delta = arena_alloc(scratch, (size_t)call->rows * v->size);
+    w->bits = arena_alloc(scratch, MASK_ROOM * sizeof *w->bits);
     return w->keys_across != NULL && w->values_across != NULL && w->keys != NULL &&
            w->shared_keys != NULL && w->queries != NULL && w->shared_queries != NULL &&
            w->outputs != NULL && w->form != NULL && w->s != NULL && w->ds != NULL &&
-           w->delta != NULL;
+           w->delta != NULL && w->bits != NULL;
 }
 
 static void find_delta(const backward_plan *plan, const backward_work *w) {
@@ -130,6 +135,12 @@ static void find_scores(const backward_plan *plan, const backward_work *w, const
                                        .form = w->form,
                                        .c = w->ds,
                                        .ldc = BLOCK});
+    const dropout_mask *mask = &call->dropout;
+    const uint16_t *bits = NULL;
+    if (mask->below > 0) {
+        bits = probability_bits(v, w->block, w->head, b->row, b->rows, w->bits);
+        v->rows->drop(b->rows * BLOCK, bits, mask->below, mask->factor, w->ds, w->ds);
+    }
     for (int64_t i = 0; i < b->rows; i++) {
         int64_t row = b->row + i;
         slot_range seen = visible_slots(call, row, w->block);
@@ -144,6 +155,7 @@ static void find_scores(const backward_plan *plan, const backward_work *w, const
             memset(ds, 0, BLOCK * v->size);
         }
     }
+    if (bits != NULL) v->rows->drop(b->rows * BLOCK, bits, mask->below, mask->factor, w->s, w->s);
 }
 
 /* c[keys, columns] += across^T * strips, where across is s or ds. */

@@ -41,6 +41,12 @@ void *strips_alloc(const attention_view *v, arena *scratch, int64_t k, int64_t n
 void pack_small(const attention_view *v, int64_t k, int64_t n, const void *src, int64_t stride_k,
                 int64_t stride_n, void *strips);
 
+/* Random bits of the probabilities [rows, BLOCK] of a head: queries [row, row + rows), key block
+ * `block`; room: MASK_ROOM. */
+#define MASK_ROOM (ATTENTION_BLOCK * ATTENTION_BLOCK + 2 * BITS_BLOCK)
+const uint16_t *probability_bits(const attention_view *v, int64_t block, int head, int64_t row,
+                                 int64_t rows, uint16_t *room);
+
 /* c[rows, columns] (+)= a * strips in the call's type; a is real, and so is c. */
 typedef struct small_product {
     int64_t rows, columns, k;

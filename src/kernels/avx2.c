@@ -318,4 +318,5 @@ const tier_kernels tier_avx2 = {
     .transpose_bf16 = transpose_bf16,
     .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
+    .random_bits = random_bits,
 };

@@ -444,4 +444,5 @@ const tier_kernels tier_avx512 = {
     .transpose_bf16 = transpose_words,
     .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
+    .random_bits = random_bits,
 };

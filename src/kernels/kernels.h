@@ -13,6 +13,7 @@
 #ifndef FATHOM_KERNELS_KERNELS_H
 #define FATHOM_KERNELS_KERNELS_H
 
+#include "base/rng.h"
 #include "kernels/gemm.h"
 #include "tensor/tensor.h"
 
@@ -89,6 +90,19 @@ void cross_entropy(dtype t, int64_t rows, int64_t v, void *logits, int64_t ld,
 void softmax_rows(dtype t, int64_t rows, int64_t n, void *x, int64_t ld); /* in place */
 void sigmoid(dtype t, int64_t n, const void *x, void *y);
 
+/* -- dropout: docs/numerics.md "dropout". A mask says of every element e of an endless array, from
+ * its 16 random bits alone, whether it stays. -- */
+typedef struct dropout_mask {
+    rng stream;
+    int below;     /* elements whose bits are below this are dropped; 0 = none */
+    double factor; /* of the others: 1 / (1 - below / 65536) */
+} dropout_mask;
+dropout_mask dropout_mask_of(double rate, rng stream); /* rate < 1 */
+/* y[i] = base[i] + (element first + i stays ? x[i] * factor : 0) for n elements. base NULL = 0; y
+ * may be x or base. */
+void dropout(dtype t, const dropout_mask *mask, uint64_t first, int64_t n, const void *x,
+             const void *base, void *y);
+
 /* -- attention: docs/numerics.md "attention". Keys are walked in blocks of ATTENTION_BLOCK,
  * aligned to absolute key position; online softmax; no [T, T] array. --
  * A query at row i of a sequence with key position p[i] sees keys first[i] .. p[i]. */
@@ -117,6 +131,10 @@ typedef struct attention_call {
     void *out; /* [rows, n_head, v_dim], leading dimension ldo */
     int64_t ldo;
     void *lse; /* [rows, n_head] real: logsumexp for backward, NULL if not wanted */
+    /* Of the probabilities, after their sum is taken. Row 0 is query `token` of all that share the
+     * mask: slot j of key block b of head h of query i is element ((b n_head + h) 2^32 + i) 64 + j. */
+    dropout_mask dropout;
+    int64_t token;
 } attention_call;
 /* Several sequences (batch rows) as one job. */
 status attention(const attention_call *calls, int n_calls) MUST_CHECK;

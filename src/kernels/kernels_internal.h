@@ -97,6 +97,8 @@ typedef struct row_kernels {
     void (*attend_backward)(int low, int high, double scale, double lse, double delta, void *s,
                             void *dp);
     double (*log)(double x);
+    /* y[i] = bits[i] < below ? 0 : x[i] * factor */
+    void (*drop)(int64_t n, const uint16_t *bits, int below, double factor, const void *x, void *y);
 } row_kernels;
 
 typedef struct tier_kernels {
@@ -111,6 +113,8 @@ typedef struct tier_kernels {
     /* to[i] = the pair (bf16 of even[i], bf16 of odd[i]), the even one low; odd NULL: zeros. */
     void (*pair_bf16)(int64_t n, const float *even, const float *odd, uint32_t *to);
     void (*adamw)(int64_t n, const adamw_step *s, const float *grad, float *w, float *m, float *v);
+    /* Bits of elements [BITS_BLOCK * block, + BITS_BLOCK * n) of a stream (dropout.c). */
+    void (*random_bits)(const rng *stream, uint64_t block, int64_t n, uint16_t *bits);
 } tier_kernels;
 
 extern const tier_kernels tier_portable;
@@ -174,6 +178,13 @@ static inline void real_set(dtype t, void *array, int64_t i, double value) {
     else
         ((float *)array)[i] = (float)value;
 }
+
+/* -- random bits of dropout (dropout.c) -- */
+
+#define BITS_BLOCK 128
+/* The 16 bits of each of the elements [first, first + n), somewhere in `room` of
+ * n + 2 * BITS_BLOCK. */
+const uint16_t *dropout_bits(const dropout_mask *mask, uint64_t first, int64_t n, uint16_t *room);
 
 /* A failure inside a pool chunk: the first one is kept and handed to the job's owner. */
 typedef struct job_failure {

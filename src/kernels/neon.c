@@ -353,4 +353,5 @@ const tier_kernels tier_neon = {
     .transpose_bf16 = transpose_bf16,
     .pair_bf16 = pair_bf16,
     .adamw = adamw_range,
+    .random_bits = random_bits,
 };

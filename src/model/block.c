@@ -13,9 +13,11 @@ var *block_forward(tape *t, void *context, var *x) {
     const model_layer *l = b->layer;
     var *a = op_rmsnorm(t, x, l->input_norm, c->rms_norm_eps);
     a = c->family == MODEL_LLAMA ? gqa_attention(t, b, a) : mla_attention(t, b, a);
-    var *h = op_add(t, x, a);
+    dropout_site mixed = dropout_at(b->forward, b->index, DROP_MIXED);
+    dropout_site fed = dropout_at(b->forward, b->index, DROP_FED);
+    var *h = op_add_dropout(t, x, a, &mixed);
     var *f = feed_forward(t, b, op_rmsnorm(t, h, l->post_norm, c->rms_norm_eps));
-    return op_add(t, h, f);
+    return op_add_dropout(t, h, f, &fed);
 }
 
 var *block_run(tape *t, forward *f, int64_t index, var *x) {

@@ -44,7 +44,11 @@ var *attend(tape *t, const block *b, var *q, var *k, var *shared, var *v,
             const attention_shape *shape) {
     const token_layout *layout = &b->forward->batch.layout;
     const kv_cache_view *cache = b->forward->batch.cache;
-    if (cache == NULL) return op_attention(t, q, k, shared, v, layout, shape);
+    if (cache == NULL) {
+        attention_shape training = *shape;
+        training.dropout = dropout_at(b->forward, b->index, DROP_ATTENTION);
+        return op_attention(t, q, k, shared, v, layout, &training);
+    }
 
     key_pages *keys = tape_alloc(t, (size_t)layout->n_sequences * sizeof *keys);
     if (keys == NULL) return q;

@@ -149,7 +149,9 @@ status model_forward(model *m, tape *t, const model_batch *batch, model_result *
     forward *f = tape_alloc(t, sizeof *f);
     if (f == NULL) return tape_status(t);
     *f = (forward){.m = m, .batch = *batch};
+    dropout_site embedding = dropout_at(f, 0, DROP_EMBEDDING);
     var *x = op_embedding(t, m->embedding, batch->ids, batch->layout.n);
+    x = op_dropout(t, x, &embedding);
     for (int64_t i = 0; i < m->config.n_layer; i++)
         x = block_run(t, f, i, x);
     run_heads(t, f, x, result);

@@ -18,6 +18,16 @@ typedef struct block {
     int64_t index; /* n_layer for the MTP block */
 } block;
 
+/* drop_places.c: places where a forward drops elements; those of nanoGPT. */
+typedef enum dropout_place {
+    DROP_EMBEDDING, /* what goes into the first block, or into the MTP block */
+    DROP_ATTENTION, /* probabilities */
+    DROP_MIXED,     /* output of attention, before the residual sum */
+    DROP_FED        /* output of the feed-forward half, likewise */
+} dropout_place;
+/* layer: index of the block. */
+dropout_site dropout_at(const forward *f, int64_t layer, dropout_place place);
+
 /* names.c: adds every parameter, in a fixed order, with the Hugging Face names of its rows. */
 status model_describe_parameters(model *m) MUST_CHECK;
 

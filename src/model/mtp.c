@@ -14,8 +14,9 @@
 var *mtp_forward(tape *t, forward *f, var *trunk) {
     const model *m = f->m;
     double eps = m->config.rms_norm_eps;
+    dropout_site embedding = dropout_at(f, m->config.n_layer, DROP_EMBEDDING);
     var *e = op_embedding(t, m->embedding, f->batch.next_id, f->batch.layout.n);
-    e = op_rmsnorm(t, e, m->mtp_embed_norm, eps);
+    e = op_rmsnorm(t, op_dropout(t, e, &embedding), m->mtp_embed_norm, eps);
     var *h = op_rmsnorm(t, trunk, m->mtp_hidden_norm, eps);
     var *x = op_linear(t, op_concat(t, e, h), m->mtp_project);
     return block_run(t, f, m->config.n_layer, x);

@@ -6,8 +6,9 @@
  * V2 and V3 are here to be counted and planned; V3 without its MTP layer, as the ladder counts it.
  *
  * shakespeare-char is the dense recipe of the first learning gate: 4 layers of 128, bytes as
- * vocabulary, about 0.8 M parameters (SwiGLU of 352 is 8/3 of 128 rounded up to 32). The dense-LxD
- * rows are GPT-like shapes for benches.
+ * vocabulary, about 0.8 M parameters (SwiGLU of 352 is 8/3 of 128 rounded up to 32);
+ * shakespeare-char-10m is its larger sister, 6 layers of 384. The dense-LxD rows are GPT-like shapes
+ * for benches.
  *
  * Mind: f- row widths are multiples of 32, as block formats need; the query rank is never zero.
  */
@@ -76,6 +77,8 @@ static const model_preset presets[] = {
       EXPERTS(256, 8, 1, 2048, 3), ROUTE_V3(8, 4, 2.5)}, 671026419200, 37552297472},
     {"shakespeare-char", "dense, bytes as vocabulary: the first learning gate",
      {DENSE(256, 128, 4, 4, 352, 64)}, 836736, 836736},
+    {"shakespeare-char-10m", "dense, bytes as vocabulary: the larger learning gate",
+     {DENSE(256, 384, 6, 6, 1024, 256)}, 10720128, 10720128},
     {"dense-8x192", "dense, for benches",
      {DENSE(8192, 192, 8, 6, 512, 512)}, 5115072, 5115072},
     {"dense-8x320", "dense, for benches",

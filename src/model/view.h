@@ -23,6 +23,14 @@ typedef struct kv_cache_view {
     const int64_t *n_keys; /* [n_sequences] keys after this batch */
 } kv_cache_view;
 
+/* Dropout of a training step: which elements go follows from seed, step, place in the model and the
+ * token's number in the whole batch of the step. rate 0 = none. */
+typedef struct model_dropout {
+    double rate;
+    uint64_t seed;
+    int64_t step, token; /* token: number of this batch's first one */
+} model_dropout;
+
 typedef struct model_batch {
     token_layout layout;
     const int32_t *ids; /* [n] */
@@ -38,9 +46,10 @@ typedef struct model_batch {
     /* logits; rows of the batch whose logits are wanted */
     const int32_t *logit_rows;
     int64_t n_logit_rows;
-    bool mtp_logits;      /* also those of the MTP head, for the same rows (tests) */
-    bool checkpointing;   /* recompute blocks in backward */
-    choice_slot *choices; /* lent routing choices (model_n_choices slots), or NULL */
+    bool mtp_logits;       /* also those of the MTP head, for the same rows (tests) */
+    bool checkpointing;    /* recompute blocks in backward */
+    model_dropout dropout; /* training only */
+    choice_slot *choices;  /* lent routing choices (model_n_choices slots), or NULL */
 } model_batch;
 
 typedef struct model_result {

@@ -20,7 +20,9 @@ typedef struct gradient_options {
     int micro_batch; /* rows of one forward */
     gemm_type products;
     bool recompute;
-    double mtp_weight;
+    double mtp_weight, dropout;
+    uint64_t seed; /* of dropout */
+    int64_t step;
     profile *profile; /* of training steps; NULL = none */
 } gradient_options;
 

@@ -96,6 +96,8 @@ static const option rows[] = {
      "Decay of matrices per unit of rate.", 0, 100},
     {"train", "grad-clip", OPTION_REAL, AT(grad_clip), "1",
      "Largest gradient norm; 0 = no clipping.", 0, 1e9},
+    {"train", "dropout", OPTION_REAL, AT(dropout), "0",
+     "Share of activations and attention weights that a training step drops.", 0, 0.9},
     {"train", "balance-rate", OPTION_REAL, AT(balance_rate), "0.001",
      "Step of the router bias that balances experts.", 0, 1},
     {"train", "mtp-weight", OPTION_REAL, AT(mtp_weight), "0.3", "Weight of the second-token loss.",

@@ -97,6 +97,7 @@ typedef struct train_settings {
     double muon_momentum;
     double beta1, beta2, epsilon, weight_decay, grad_clip;
     double balance_rate; /* gamma of the router bias */
+    double dropout;      /* rate, while training only */
     double mtp_weight;   /* lambda of the MTP loss */
     train_precision precision;
     bool recompute; /* keep only block inputs, run blocks again in backward */

@@ -53,6 +53,7 @@ static status dry_run(model *m, const row_set *rows, const gradient_options *opt
         batch.mtp_scale = options->mtp_weight / (double)batch.layout.n;
         batch.balance_scale = 1.0 / rows->n;
         batch.checkpointing = options->recompute;
+        batch.dropout = (model_dropout){.rate = options->dropout};
     }
     TRY(tape_init(
         &t, memory, &m->params,
@@ -150,7 +151,9 @@ static status open_memory(trainer *t) {
     TRY(rows_init(&t->rows, n_rows, s->seq_len));
     t->gradient = (gradient_options){.products = train_products(s->precision),
                                      .recompute = s->recompute,
-                                     .mtp_weight = s->mtp_weight};
+                                     .mtp_weight = s->mtp_weight,
+                                     .dropout = s->dropout,
+                                     .seed = s->seed};
     int val_rows;
     TRY(choose_rows(t, n_rows, &val_rows));
     TRY(rows_init(&t->val_rows, val_rows, s->seq_len));
@@ -239,6 +242,7 @@ status trainer_step(trainer *t, step_report *r) {
     TRY(rows_load(&t->rows, t->train, t->state.step * n, 1, n));
     profile_lap(t->gradient.profile, "loader", "rows",
                 (profile_work){PROFILE_BYTES, 0, 4.0 * (double)(n * t->rows.seq_len)});
+    t->gradient.step = t->state.step;
     TRY(lanes_gradient(&t->lanes, &t->model, &t->rows, &t->gradient, &t->step_memory, &g));
     r->counted = g.counted;
     r->loss = g.counted > 0 ? g.loss_sum / (double)g.counted : 0;

@@ -136,10 +136,12 @@ static void part_enter(fixture *f, part *p) {
     f->ids += p->first;
     f->target += p->first;
     f->each += p->first;
+    f->token = p->first;
 }
 
 static void part_leave(fixture *f, const part *p) {
     f->layout = p->whole;
+    f->token = 0;
     f->ids -= p->first;
     f->target -= p->first;
     f->each -= p->first;

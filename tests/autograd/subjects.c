@@ -40,6 +40,26 @@ static var *concat_run(fixture *f, tape *t, var **x) {
     return op_concat(t, op_slice(t, x[0], 1, 5), op_concat(t, x[1], x[0]));
 }
 
+/* -- dropout -- */
+
+static dropout_site site_of(const fixture *f, double rate, uint64_t place) {
+    return (dropout_site){dropout_mask_of(rate, rng_at(place, RNG_DROPOUT, 9)), f->token};
+}
+/* In place, in a slice too; a sum makes a var that may be overwritten. */
+static var *dropout_run(fixture *f, tape *t, var **x) {
+    dropout_site one = site_of(f, 0.3, 1), two = site_of(f, 0.5, 2), none = site_of(f, 0, 3);
+    var *y = op_dropout(t, op_add(t, x[0], x[0]), &one);
+    op_dropout(t, op_slice(t, y, 2, 3), &two);
+    return op_dropout(t, y, &none);
+}
+/* Fresh gradients, ones that are there already, and slices. */
+static var *add_dropout_run(fixture *f, tape *t, var **x) {
+    dropout_site one = site_of(f, 0.3, 1), two = site_of(f, 0.5, 2), none = site_of(f, 0, 3);
+    var *y = op_add_dropout(t, x[0], x[1], &one);
+    y = op_add_dropout(t, y, op_slice(t, op_concat(t, x[1], x[0]), 3, 6), &two);
+    return op_add_dropout(t, op_add_dropout(t, y, x[1], &none), x[1], &two);
+}
+
 static const int32_t taken[] = {3, 0, 3, 6};
 static var *take_rows_run(fixture *f, tape *t, var **x) {
     (void)f;
@@ -154,6 +174,17 @@ static var *gqa_run(fixture *f, tape *t, var **x) {
         &f->layout,
         &(attention_shape){
             .n_head = 4, .n_kv_head = 2, .qk_dim = 6, .v_dim = 6, .scale = 1 / sqrt(6.0)});
+}
+
+static var *attention_dropout_run(fixture *f, tape *t, var **x) {
+    return op_attention(t, op_slice(t, x[0], 0, 24), op_slice(t, x[0], 24, 12), NULL,
+                        op_slice(t, x[0], 36, 12), &f->layout,
+                        &(attention_shape){.n_head = 4,
+                                           .n_kv_head = 2,
+                                           .qk_dim = 6,
+                                           .v_dim = 6,
+                                           .scale = 1 / sqrt(6.0),
+                                           .dropout = site_of(f, 0.4, 4)});
 }
 
 static void mla_describe(fixture *f) {
@@ -276,13 +307,18 @@ static void block_describe(fixture *f) {
 }
 static var *block_inside(tape *t, void *context, var *x) {
     fixture *f = context;
+    dropout_site weights = site_of(f, 0.1, 5), mixed = site_of(f, 0.2, 6), fed = site_of(f, 0.2, 7);
     var *qkv = op_rope(t, op_linear(t, op_rmsnorm(t, x, f->p[5], 1e-5), f->p[4]), &f->layout,
                        &(rope_options){.n_head = 2, .head_stride = 6, .dim = 6, .base = 100});
-    var *a = op_attention(
-        t, op_slice(t, qkv, 0, 6), op_slice(t, qkv, 6, 6), NULL, op_slice(t, qkv, 12, 6),
-        &f->layout,
-        &(attention_shape){.n_head = 1, .n_kv_head = 1, .qk_dim = 6, .v_dim = 6, .scale = 0.4});
-    var *h = op_add(t, x, a);
+    var *a = op_attention(t, op_slice(t, qkv, 0, 6), op_slice(t, qkv, 6, 6), NULL,
+                          op_slice(t, qkv, 12, 6), &f->layout,
+                          &(attention_shape){.n_head = 1,
+                                             .n_kv_head = 1,
+                                             .qk_dim = 6,
+                                             .v_dim = 6,
+                                             .scale = 0.4,
+                                             .dropout = weights});
+    var *h = op_add_dropout(t, x, a, &mixed);
     var *n = op_rmsnorm(t, h, f->p[5], 1e-5);
     routing r = route(f, t, n,
                       (router_options){.n_group = 1,
@@ -292,7 +328,8 @@ static var *block_inside(tape *t, void *context, var *x) {
                                        .scale = 1,
                                        .balance_alpha = 0.7,
                                        .balance_scale = 1 / 3.0});
-    return op_add(t, h, op_experts(t, n, r, f->p[2], f->p[3], op_slice(t, doubled(t, n), 0, 6)));
+    var *y = op_experts(t, n, r, f->p[2], f->p[3], op_slice(t, doubled(t, n), 0, 6));
+    return op_add_dropout(t, h, y, &fed);
 }
 static var *block_run(fixture *f, tape *t, var **x) {
     return block_inside(t, f, x[0]);
@@ -308,6 +345,8 @@ const subject subjects[] = {
     {"add", pair_describe, add_run, 2, 0},
     {"slices", one_describe, slices_run, 4, 0},
     {"concat", pair_describe, concat_run, 2, 0},
+    {"dropout", one_describe, dropout_run, 3, 0},
+    {"add dropout", pair_describe, add_dropout_run, 5, 0},
     {"take rows", one_describe, take_rows_run, 1, 0, .no_split = true},
     {"linear", linear_describe, linear_run, 1, 1},
     {"linear of slices", linear_slice_describe, linear_slice_run, 4, 2, .no_split = true},
@@ -320,6 +359,7 @@ const subject subjects[] = {
     {"rope interleaved", rope_describe, rope_interleaved_run, 2, 0},
     {"rope halves", rope_describe, rope_halves_run, 3, 0},
     {"grouped attention", heads_describe, gqa_run, 3, 0},
+    {"attention dropout", heads_describe, attention_dropout_run, 1, 0},
     {"latent attention", mla_describe, mla_run, 1, 0},
     {"head loss", loss_describe, loss_run, 1, 1},
     {"tied", loss_describe, tied_run, 6, 3, .no_split = true},

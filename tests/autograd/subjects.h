@@ -48,6 +48,7 @@ struct fixture {
     token_layout layout;
     int32_t *ids, *target;
     int from_sequence, to_sequence;
+    int64_t token; /* of the batch's first in the whole one */
     choice_slot choice;
     int64_t counts[N_EXPERT];
     double loss, balance;

@@ -6,6 +6,9 @@ TEST(rng_is_a_pure_function) {
     rng a = rng_at(7, RNG_INIT, 3), b = rng_at(7, RNG_INIT, 3), c = rng_at(7, RNG_ORDER, 3);
     CHECK(rng_u64(a, 5) == rng_u64(b, 5), "same key, same bits");
     CHECK(rng_u64(a, 5) != rng_u64(c, 5), "other purpose, other bits");
+    uint32_t words[4];
+    rng_words(a, 5, words);
+    CHECK(((uint64_t)words[1] << 32 | words[0]) == rng_u64(a, 5), "words and number differ");
 }
 
 TEST(rng_moments) {

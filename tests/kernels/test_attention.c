@@ -13,6 +13,8 @@ typedef struct problem {
     int64_t k_stride, v_stride;
     void *q, *k, *s, *values, *out, *lse; /* values may lie inside k */
     bool joint;
+    dropout_mask dropout;
+    int64_t token;
     int32_t *position, *first;
     const void *k_block[64], *s_block[64], *v_block[64];
 } problem;
@@ -59,6 +61,10 @@ static problem problem_new(dtype t, uint64_t seed) {
         if (random_int(seed + 100 + (uint64_t)i, 0, 40) == 0) start = p.position[i];
         p.first[i] = start;
     }
+    if (random_int(seed + 15, 0, 2) == 0) {
+        p.dropout = dropout_mask_of(0.3, rng_at(seed, RNG_DROPOUT, 5));
+        p.token = random_int(seed + 16, 0, 999);
+    }
     problem_point(&p);
     return p;
 }
@@ -99,13 +105,15 @@ static attention_call call_of(const problem *p) {
                             .v_head_stride = p->joint ? p->v_stride : 0,
                             .out = p->out,
                             .ldo = p->ldo,
-                            .lse = p->lse};
+                            .lse = p->lse,
+                            .dropout = p->dropout,
+                            .token = p->token};
 }
 
 static const char *describe(const problem *p) {
-    return text("%s heads %d/%d dims %d+%d v %d rows %d offset %d joint %d",
+    return text("%s heads %d/%d dims %d+%d v %d rows %d offset %d joint %d dropout %d",
                 gemm_type_name(p->products), p->n_head, p->n_kv_head, p->qk, p->shared, p->v,
-                (int)p->rows, (int)p->offset, p->joint);
+                (int)p->rows, (int)p->offset, p->joint, p->dropout.below);
 }
 
 static double score(const problem *p, int64_t row, int64_t key, int head) {
@@ -119,6 +127,17 @@ static double score(const problem *p, int64_t row, int64_t key, int head) {
     return sum / sqrt(p->qk + p->shared);
 }
 
+/* What a probability is multiplied by. */
+static double kept(const problem *p, int64_t row, int64_t key, int head) {
+    if (p->dropout.below == 0) return 1;
+    double one = 1;
+    int64_t block = key / ATTENTION_BLOCK;
+    uint64_t query = (uint64_t)(block * p->n_head + head) << 32 | (uint64_t)(p->token + row);
+    uint64_t element = query * ATTENTION_BLOCK + (uint64_t)(key % ATTENTION_BLOCK);
+    dropout(DTYPE_F64, &p->dropout, element, 1, &one, NULL, &one);
+    return one;
+}
+
 /* Worst distance of out and lse from the naive computation. */
 static double naive_distance(const problem *p) {
     double worst = 0, *weight = zero_array(DTYPE_F64, p->n_keys);
@@ -129,6 +148,8 @@ static double naive_distance(const problem *p) {
                 max = fmax(max, weight[k] = score(p, row, k, head));
             for (int64_t k = p->first[row]; k <= p->position[row]; k++)
                 sum += weight[k] = exp(weight[k] - max);
+            for (int64_t k = p->first[row]; k <= p->position[row]; k++)
+                weight[k] *= kept(p, row, k, head);
             double lse = get(p->t, p->lse, row * p->n_head + head);
             worst = fmax(worst, fabs(lse - (max + log(sum))));
             for (int d = 0; d < p->v; d++) {
@@ -207,6 +228,7 @@ TEST(attention_chunked_prompts_are_exact) {
             for (int64_t i = 0; i < p.rows; i += chunk[c]) {
                 attention_call call = call_of(&p);
                 call.rows = p.rows - i < chunk[c] ? p.rows - i : chunk[c];
+                call.token += i;
                 call.position += i;
                 call.first += i;
                 call.q = (char *)p.q + bytes_of(p.t, i * p.ldq);

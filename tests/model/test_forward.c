@@ -230,13 +230,19 @@ TEST(forward_paged_sequences_ignore_each_other) {
     bench_close(&b);
 }
 
-static void tiers_agree(const char *name, const model_config *c, gemm_type products) {
+/* Dropout as in the third step of a run, for tokens from the 1000th on. */
+static void sample_drop(sample *s, double rate) {
+    s->batch.dropout = (model_dropout){rate, 11, 3, 1000};
+}
+
+static void tiers_agree(const char *name, const model_config *c, gemm_type products, double rate) {
     bench b;
     REQUIRE(bench_open(&b, c, &(sample_shape){2, 37, 5, 16, 2}), "setup");
     size_t bytes = (size_t)b.m.params.count * sizeof(float);
     float *grad = arena_alloc(&b.memory, bytes), *first = arena_alloc(&b.memory, bytes);
     float *logits = more_logits(&b);
     REQUIRE(grad != NULL && first != NULL && logits != NULL, "no memory");
+    sample_drop(&b.s, rate);
     for (int tier = 0; tier < TIER_COUNT; tier++) {
         if (!kernels_offer((cpu_tier)tier)) continue;
         bool base = tier == 0;
@@ -257,16 +263,17 @@ static void tiers_agree(const char *name, const model_config *c, gemm_type produ
 
 TEST(forward_tiers_agree) {
     model_config f1m = config_f1m_mtp(), dense = model_preset_find("shakespeare-char")->config;
-    tiers_agree("f-1m f32", &f1m, GEMM_F32);
-    tiers_agree("f-1m bf16", &f1m, GEMM_BF16);
-    tiers_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT);
-    tiers_agree("dense f32", &dense, GEMM_F32);
-    tiers_agree("dense bf16", &dense, GEMM_BF16);
-    tiers_agree("dense bf16-dot", &dense, GEMM_BF16_DOT);
+    tiers_agree("f-1m f32", &f1m, GEMM_F32, 0);
+    tiers_agree("f-1m bf16", &f1m, GEMM_BF16, 0.1);
+    tiers_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT, 0);
+    tiers_agree("dense f32", &dense, GEMM_F32, 0.2);
+    tiers_agree("dense bf16", &dense, GEMM_BF16, 0);
+    tiers_agree("dense bf16-dot", &dense, GEMM_BF16_DOT, 0.2);
 }
 
 /* Threads, checkpointing, and both: one set of gradients. `step` 3 runs only neither and both. */
-static void runs_agree(const char *name, const model_config *c, gemm_type products, int step) {
+static void runs_agree(const char *name, const model_config *c, gemm_type products, double rate,
+                       int step) {
     bench b;
     REQUIRE(bench_open(&b, c, &(sample_shape){2, 70, 30, 30, 8}), "setup");
     b.s.batch.n_logit_rows = 0;
@@ -274,6 +281,7 @@ static void runs_agree(const char *name, const model_config *c, gemm_type produc
     size_t bytes = (size_t)b.m.params.count * sizeof(float);
     float *first = arena_alloc(&b.memory, bytes), *grad = arena_alloc(&b.memory, bytes);
     REQUIRE(first != NULL && grad != NULL, "no memory");
+    sample_drop(&b.s, rate);
     double loss = 0;
     int64_t counted = 0;
     for (int i = 0; i < 4; i += step) {
@@ -298,10 +306,30 @@ static void runs_agree(const char *name, const model_config *c, gemm_type produc
 
 TEST(forward_threads_and_checkpointing) {
     model_config f1m = config_f1m_mtp(), dense = model_preset_find("shakespeare-char")->config;
-    runs_agree("f-1m f32", &f1m, GEMM_F32, 1);
-    runs_agree("f-1m bf16", &f1m, GEMM_BF16, 3);
-    runs_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT, 3);
-    runs_agree("dense f32", &dense, GEMM_F32, 3);
+    runs_agree("f-1m f32", &f1m, GEMM_F32, 0.1, 1);
+    runs_agree("f-1m bf16", &f1m, GEMM_BF16, 0, 3);
+    runs_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT, 0.2, 3);
+    runs_agree("dense f32", &dense, GEMM_F32, 0, 3);
+    runs_agree("dense f32, dropout", &dense, GEMM_F32, 0.2, 3);
+}
+
+/* Steps and places in the batch decide the mask; without a rate, neither does. */
+TEST(forward_dropout_follows_step_and_token) {
+    model_config c = config_micro();
+    bench b;
+    double loss[5];
+    static const model_dropout masks[5] = {
+        {0.2, 11, 3, 0}, {0.2, 11, 4, 0}, {0.2, 11, 3, 7}, {0, 11, 3, 0}, {0, 12, 9, 5}};
+    REQUIRE(bench_open(&b, &c, &(sample_shape){2, 37, 5, 16, 2}), "setup");
+    for (int i = 0; i < 5; i++) {
+        b.s.batch.dropout = masks[i];
+        REQUIRE(sample_run(&b.m, &b.memory, &b.s, (run_options){0}, &b.result), "run %d", i);
+        loss[i] = b.result.loss_sum;
+        for (int k = 0; k < i && i < 4; k++)
+            CHECK(loss[i] != loss[k], "masks %d and %d give one loss", i, k);
+    }
+    CHECK(loss[3] == loss[4], "without a rate the step changes the loss");
+    bench_close(&b);
 }
 
 /* Tied head, deviation s of the embedding: ln V + d s^2 / 2. */

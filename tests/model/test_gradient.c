@@ -23,11 +23,13 @@ static double loss_of(check *c) {
            b->balance_scale * r.balance_loss;
 }
 
-static bool check_open(check *c, const model_config *config, const sample_shape *shape) {
+static bool check_open(check *c, const model_config *config, const sample_shape *shape,
+                       double rate) {
     memset(c, 0, sizeof *c);
     if (arena_init(&c->memory, "test", (size_t)2 << 30) != STATUS_OK) return false;
     if (!model_make(&c->m, config, DTYPE_F64, 21)) return false;
     if (!sample_make(&c->s, &c->memory, config, shape)) return false;
+    c->s.batch.dropout = (model_dropout){rate, 3, 8, 100};
     c->s.batch.choices = choices_make(&c->memory, &c->m, c->s.batch.layout.n);
     c->grad = arena_alloc(&c->memory, (size_t)c->m.params.count * sizeof *c->grad);
     if (c->s.batch.choices == NULL || c->grad == NULL) return false;
@@ -162,23 +164,23 @@ static void check_bias_untouched(const check *c) {
     CHECK(biases == model_n_choices(&c->m), "%d router biases", biases);
 }
 
-/* MoE, MLA, MTP, packing, tied head, checkpointing on. Weights are four times as wide as a fresh
+/* MoE, MLA, MTP, packing, tied head, dropout, checkpointing on. Weights are four times as wide as a fresh
  * model's: at the start attention is so flat that some gradients drown in the loss's rounding. */
 TEST(gradient_f1m) {
     model_config config = config_f1m_mtp();
     config.init_std *= 4;
     check c;
     int64_t length = test_long() ? 24 : 12;
-    REQUIRE(check_open(&c, &config, &(sample_shape){2, length, 2, 5, 31}), "setup");
+    REQUIRE(check_open(&c, &config, &(sample_shape){2, length, 2, 5, 31}, 0.1), "setup");
     check_bias_untouched(&c);
     check_directions(&c, "f-1m", 3);
     check_entries(&c, "f-1m", test_long() ? 6 : 1);
     check_close(&c);
 }
 
-static void check_small(const char *name, const model_config *config) {
+static void check_small(const char *name, const model_config *config, double rate) {
     check c;
-    REQUIRE(check_open(&c, config, &(sample_shape){2, 14, 3, 6, 5}), "setup");
+    REQUIRE(check_open(&c, config, &(sample_shape){2, 14, 3, 6, 5}, rate), "setup");
     if (config->sigmoid) check_bias_untouched(&c);
     check_directions(&c, name, 4);
     check_entries(&c, name, 4);
@@ -189,39 +191,41 @@ TEST(gradient_micro) {
     model_config c = config_micro();
     c.init_std = 0.2;
     c.balance_alpha = 0.5; /* loud enough to be seen */
-    check_small("micro", &c);
+    check_small("micro", &c, 0);
+    check_small("micro, dropout", &c, 0.3);
     c.tied = false;
     c.q_lora_rank = 0;
     c.n_shared_expert = 2;
-    check_small("untied, no query rank, two shared experts", &c);
+    check_small("untied, no query rank, two shared experts", &c, 0);
     c.n_shared_expert = 0;
     c.n_group = 2;
     c.routed_scaling_factor = 2.5;
-    check_small("groups, no shared expert", &c);
+    check_small("groups, no shared expert", &c, 0);
     c.n_group = 1;
     c.sigmoid = c.norm_topk_prob = false;
-    check_small("softmax scores", &c);
+    check_small("softmax scores", &c, 0);
     c.n_group = 2;
-    check_small("softmax scores, groups", &c);
+    check_small("softmax scores, groups", &c, 0);
 }
 
 TEST(gradient_dense) {
     model_config c = config_micro_llama();
     c.init_std = 0.2;
-    check_small("grouped queries", &c);
+    check_small("grouped queries", &c, 0);
+    check_small("grouped queries, dropout", &c, 0.2);
     c.qkv_bias = true;
-    check_small("biases", &c);
+    check_small("biases", &c, 0);
     c.qkv_bias = false, c.qk_norm = true;
     c.rope = (rope_scaling){
         .kind = ROPE_YARN, .factor = 4, .original = 16, .beta_fast = 8, .beta_slow = 1};
-    check_small("norms of heads, scaled positions", &c);
+    check_small("norms of heads, scaled positions", &c, 0);
 }
 
 /* A batch in two parts, gradients added, equals the batch (to rounding: another order of sums). */
 TEST(gradient_adds_up) {
     model_config config = config_micro();
     check c;
-    REQUIRE(check_open(&c, &config, &(sample_shape){2, 14, 0, 0, 5}), "setup");
+    REQUIRE(check_open(&c, &config, &(sample_shape){2, 14, 0, 0, 5}, 0.2), "setup");
     size_t bytes = (size_t)c.m.params.count * sizeof(double);
     double *part = arena_alloc(&c.memory, bytes), *sum = arena_zalloc(&c.memory, bytes);
     REQUIRE(part != NULL && sum != NULL, "no memory");
@@ -231,6 +235,7 @@ TEST(gradient_adds_up) {
         s.batch.layout = (token_layout){n, 1, start, s.position + at, s.first + at};
         s.batch.ids += at, s.batch.target += at, s.batch.next_id += at, s.batch.target_mtp += at;
         s.batch.choices = NULL;
+        s.batch.dropout.token += at;
         model_result r = {0};
         REQUIRE(sample_run(&c.m, &c.memory, &s, (run_options){.grad = part}, &r), "part %d", q);
         for (int64_t i = 0; i < c.m.params.count; i++)

@@ -44,6 +44,7 @@ static status first_gradient(fixture_model kind, change c, float **gradient, int
     s.recompute = c.recompute;
     s.precision = c.precision;
     s.learning_rate = 1e-3;
+    s.dropout = kind == FIXTURE_DENSE ? 0.2 : 0;
     TRY(pool_start(c.threads));
     TRY(trainer_open(&t, &s));
     status result = rows_load(&t.rows, t.train, 0, 1, t.rows.capacity);

@@ -169,12 +169,39 @@ TEST(weights_do_not_depend_on_threads_or_recomputing) {
     for (int i = 0; i < 3; i++) {
         REQUIRE_OK(fixture_settings(&s, text("same-%d", i), FIXTURE_EXPERTS, 12));
         s.recompute = i == 2;
+        s.dropout = 0.1;
         s.save_every = (option_every){.seconds = i == 1 ? 0.01 : 100};
         REQUIRE(fixture_run_process(&s, i == 0 ? 1 : 2, 0) == 0, "run %d failed", i);
         hash[i] = fixture_run_hash(s.run);
     }
     CHECK(hash[0].hex[0] && strcmp(hash[0].hex, hash[1].hex) == 0, "1 and 2 threads differ");
     CHECK(strcmp(hash[1].hex, hash[2].hex) == 0, "recomputing changes the weights");
+}
+
+/* One step with and without; an evaluation drops nothing; another step has another mask. */
+TEST(dropout_belongs_to_training_steps) {
+    train_settings s;
+    trainer t[2];
+    step_report r[2];
+    evaluation e[2];
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_OK(fixture_settings(&s, "drop", FIXTURE_DENSE, 2));
+        s.dropout = i * 0.3;
+        REQUIRE_OK(trainer_open(&t[i], &s));
+        REQUIRE_OK(trainer_evaluate(&t[i], &e[i]));
+        REQUIRE_OK(trainer_step(&t[i], &r[i]));
+    }
+    CHECK(e[0].loss == e[1].loss, "validation %g, with dropout %g", e[0].loss, e[1].loss);
+    CHECK(r[0].loss != r[1].loss, "a step with dropout has the loss of one without");
+    gradient_result g[2];
+    for (int i = 0; i < 2; i++) { /* the same rows and weights under two steps */
+        t[1].gradient.step = 5 + i;
+        REQUIRE_OK(lanes_gradient(&t[1].lanes, &t[1].model, &t[1].rows, &t[1].gradient,
+                                  &t[1].step_memory, &g[i]));
+    }
+    CHECK(g[0].loss_sum != g[1].loss_sum, "two steps share a mask");
+    trainer_close(&t[0]);
+    trainer_close(&t[1]);
 }
 
 /* Steps of metrics.jsonl must be 1 .. n, each once. */
@@ -201,6 +228,7 @@ TEST(killed_at_random_moments_the_run_ends_with_the_same_bytes) {
     int64_t steps = 60;
     int wanted = test_long() ? 20 : 3, kills = 0;
     REQUIRE_OK(fixture_settings(&s, "never-killed", FIXTURE_EXPERTS, steps));
+    s.dropout = 0.1;
     s.save_every.steps = 3;
     double began = clock_seconds();
     REQUIRE(fixture_run_process(&s, 2, 0) == 0, "the undisturbed run failed");
@@ -211,6 +239,7 @@ TEST(killed_at_random_moments_the_run_ends_with_the_same_bytes) {
         int code = -SIGKILL;
         REQUIRE_OK(fixture_settings(&s, text("killed-%d", run), FIXTURE_EXPERTS, steps));
         s.run = fixture_path(text("killed-%d", run));
+        s.dropout = 0.1;
         s.save_every.steps = 3;
         for (int i = 0; code == -SIGKILL && i < 3 && kills < wanted; i++) {
             code = fixture_run_process(
