@@ -25,8 +25,11 @@
 
 #define CURVE_VALUES 40
 
+enum { TO_CSV, TO_JSON };
+
 typedef struct runs_settings {
-    const char *metric, *to;
+    const char *metric;
+    int to; /* TO_... */
     bool csv, keep_best, log_x, log_y;
     int x; /* plot_x */
     double smooth;
@@ -483,13 +486,10 @@ static status runs_export(command_context *c) {
     run_record r;
     TRY(run_record_read(&r, c->arguments[0]));
     status done = STATUS_OK;
-    if (strcmp(s->to, "json") == 0 || c->json)
+    if (s->to == TO_JSON || c->json)
         done = export_json(c, &r);
-    else if (strcmp(s->to, "csv") == 0)
-        write_csv(c, &r, -1);
     else
-        done = FAIL(F_BAD_VALUE, text("--to %s", s->to), "runs export", "csv and json are known",
-                    "--to csv");
+        write_csv(c, &r, -1);
     run_record_clear(&r);
     return done;
 }
@@ -589,9 +589,10 @@ static const option plot_rows[] = {
     {"runs", "csv", OPTION_BOOL, AT(csv), "no", "Values as CSV instead of a picture.",
      .flags = OPTION_FLAG_ONLY},
 };
+static const char *const export_forms[] = {"csv", "json", NULL};
 static const option export_rows[] = {
-    {"runs", "to", OPTION_STRING, AT(to), "csv", "csv or json.", .flags = OPTION_FLAG_ONLY,
-     .value = "csv|json"},
+    {"runs", "to", OPTION_CHOICE, AT(to), "csv", "Form of the result.", .choices = export_forms,
+     .flags = OPTION_FLAG_ONLY},
 };
 static const option rm_rows[] = {
     {"runs", "keep-best", OPTION_BOOL, AT(keep_best), "no",
@@ -663,9 +664,9 @@ static const command export_command = {.name = "export",
                                        .max_arguments = 1,
                                        .options = export_tables,
                                        .run = runs_export};
-static const command *const children[] = {
-    &ls_command,    &show_command, &compare_command, &plot_command,
-    &watch_command, &rm_command,   &export_command,  NULL};
+static const command *const children[] = {&ls_command,   &show_command,   &compare_command,
+                                          &plot_command, &watch_command,  &runs_batch_command,
+                                          &rm_command,   &export_command, NULL};
 const command runs_command = {
     .name = "runs",
     .summary = "list, show, compare, plot, watch and remove runs",

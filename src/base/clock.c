@@ -33,6 +33,10 @@ static void on_signal(int number) {
     }
 }
 
+static void on_broken_pipe(int number) {
+    (void)number; /* write says EPIPE */
+}
+
 void interrupt_install(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -44,6 +48,10 @@ void interrupt_install(void) {
     /* A file-size limit shall be an error of write, not the end of the process. */
     action.sa_handler = SIG_IGN;
     sigaction(SIGXFSZ, &action, NULL);
+    /* A reader that went away (`| head`) shall not end a training. A handler instead of SIG_IGN:
+     * programs that are called must not inherit it. */
+    action.sa_handler = on_broken_pipe;
+    sigaction(SIGPIPE, &action, NULL);
 }
 
 bool interrupted(void) {

@@ -16,6 +16,7 @@
 #include "base/progress.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,7 +273,9 @@ static int finish(const command_context *c, status result) {
         print_complaints(c->options);
         error_print(stderr, error_last());
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
+    bool unwritten = fflush(stdout) != 0 || ferror(stdout);
+    if (unwritten && errno == EPIPE) return error_exit_code(F_IO); /* nobody reads any more */
+    if (unwritten) {
         status lost = error_errno(errno, "write the result", "standard output");
         error_print(stderr, error_last());
         return lost != STATUS_OK ? error_exit_code(error_last()->id) : 0;
@@ -382,9 +385,20 @@ static status run_call(call *k, command_context *c, int argc, char **argv) {
     return run_command(k, c);
 }
 
+/* With a standard stream closed, the next file that is opened would get its number, and messages
+ * would end up inside it. Whatever uses the stand-in the wrong way round is refused, as before. */
+static void hold_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+        int held = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        if (held >= 0 && held != fd) close(held);
+    }
+}
+
 int command_main(const command_program *program, int argc, char **argv) {
     call k = {.program = program};
     command_context c = {.program = program, .name = program->name};
+    hold_streams();
     error_clear();
     k.arguments = mem_zalloc((size_t)argc + 1, sizeof *k.arguments);
     c.result = json_object();

@@ -41,7 +41,7 @@ static const option global_rows[] = {
      .value = "KEY=VALUE"},
     {"", "seed", GLOBAL(OPTION_SEED, seed), "0", "Seed of everything random."},
     {"", "threads", GLOBAL(OPTION_INT, threads), "0",
-     "Threads to compute with; 0 = every CPU this process may use.", 0, 1024},
+     "Threads to compute with; 0 = every CPU this process may use.", 0, 256},
     {"", "cpu", GLOBAL(OPTION_STRING, cpu), NULL,
      "Force a lower CPU path: portable, avx2, avx512, avx512-bf16, amx; on arm64 neon, neon-bf16.",
      .value = "portable|avx2|avx512|avx512-bf16|amx|neon|neon-bf16"},

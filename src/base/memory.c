@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -38,6 +39,17 @@ static bool inject_failure(void) {
 }
 
 static void report_no_memory(size_t bytes, const char *where) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        status limited = FAIL(
+            F_NO_MEMORY, text("cannot allocate %zu bytes", bytes), where,
+            text("this shell limits the address space to %llu KiB (ulimit -v); large ranges are "
+                 "reserved, and only what is needed of them is used",
+                 (unsigned long long)limit.rlim_cur / 1024),
+            "ulimit -v unlimited");
+        (void)limited;
+        return;
+    }
     status ignored = FAIL(F_NO_MEMORY, text("cannot allocate %zu bytes", bytes), where,
                           "the system has no memory left for this process",
                           "close other programs, or choose a smaller model, batch or context");

@@ -20,6 +20,8 @@ void value_store(const option *row, const option_value *value, void *settings);
 bool name_equal(const char *a, const char *b); /* "_" equals "-" */
 /* " from 1 to 9", " of at least 0", or "" if everything that the type can hold is accepted. */
 const char *value_range(const option *row);
+/* The nearest value that the row accepts, to be shown as an example; "" if none is known. */
+const char *value_near(const option *row, const char *value);
 /* The INI form of a string value: as it is, or in quotes. False if `room` is too small. */
 bool value_quote(const char *string, char *out, size_t room);
 /* The reverse; `value` is changed in place. False if the quotes or an escape are wrong. */

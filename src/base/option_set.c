@@ -236,6 +236,21 @@ static status unknown_key(option_set *set, const source *from, const char *secti
 
 /* -- one assignment -- */
 
+/* "--precision f32, for example; fathom config keys train explains it", in the words of the source. */
+static const char *better_value(const option *row, const char *value, const source *from,
+                                const char *explained) {
+    const char *near = value_near(row, value), *sign = "=";
+    if (near[0] == '\0') return explained;
+    const char *name = from->origin;
+    if (strncmp(name, "--set ", 6) == 0)
+        name = text("--set %s", option_path(row));
+    else if (from->layer == LAYER_FLAG)
+        name = text("--%s", row->name), sign = " ";
+    else if (from->layer != LAYER_ENVIRONMENT)
+        name = row->name, sign = " = ";
+    return text("%s%s%s, for example; %s explains it", name, sign, near, explained);
+}
+
 static status assign(option_set *set, bound_table *bound, const option *row, const char *value,
                      const source *from) {
     option_value read;
@@ -244,7 +259,7 @@ static status assign(option_set *set, bound_table *bound, const option *row, con
         error_report report;
         error_save(&report);
         return complain(set, from->layer == LAYER_FLAG ? F_BAD_VALUE : F_CONFIG, from, report.what,
-                        report.why, report.fix);
+                        report.why, better_value(row, value, from, report.fix));
     }
     winner *w = &bound->winners[row - bound->table->rows];
     if (from->layer == w->layer && w->value != NULL && from->line != NULL &&
@@ -539,7 +554,9 @@ static status unknown_flag(option_set *set, const char *name) {
     return complain(set, F_UNKNOWN_OPTION, &from, text("unknown option --%s", name),
                     near >= 0 ? text("did you mean --%s?", names[near])
                               : "no option of this command has a similar name",
-                    "the same command with --help lists its options");
+                    near >= 0
+                        ? text("--%s; the same command with --help lists its options", names[near])
+                        : "the same command with --help lists its options");
 }
 
 /* May `argument` be the value of the flag before it? "-5" may, "-n" and "--name" may not. */

@@ -324,6 +324,23 @@ static bool read_value(const option *row, const char *value, option_value *out) 
     return false;
 }
 
+const char *value_near(const option *row, const char *value) {
+    option_value read;
+    const char *standard = row->standard != NULL ? row->standard : "";
+    if (row->type == OPTION_CHOICE) {
+        int near = word_nearest(value, row->choices, count_choices(row));
+        return near >= 0 ? row->choices[near] : standard[0] != '\0' ? standard : row->choices[0];
+    }
+    option all = *row; /* the same row without its range: is it a number at all? */
+    all.min = all.max = 0;
+    bool number = has_range(row) && row->type != OPTION_STRING && row->type != OPTION_SEED &&
+                  read_value(&all, value, &read);
+    if (!number) return standard;
+    double x =
+        row->type == OPTION_REAL || row->type == OPTION_DURATION ? read.real : (double)read.whole;
+    return end_text(x < row->min ? row->min : row->max);
+}
+
 status value_read(const option *row, const char *value, option_value *out) {
     memset(out, 0, sizeof *out);
     if (read_value(row, value, out)) return STATUS_OK;

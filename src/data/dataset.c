@@ -185,6 +185,19 @@ static status check_format(const json_t *manifest, const char *where) {
     return STATUS_OK;
 }
 
+/* A manifest that cannot be read is lost, its documents need not be. */
+static status unreadable(const char *folder, status failed) {
+    char corpus[PATH_SIZE];
+    error_report report;
+    error_save(&report);
+    bool there = path_join(corpus, folder, CORPUS_FILE) == STATUS_OK && path_exists(corpus);
+    error_restore(&report);
+    if (failed != STATUS_FORMAT || !there) return failed;
+    return FAIL(
+        report.id, report.what, report.where, report.why,
+        text("fathom data import %s -o %s-again makes it anew from its documents", corpus, folder));
+}
+
 status dataset_open(dataset *d, const char *folder) {
     *d = (dataset){0};
     char path[PATH_SIZE];
@@ -195,6 +208,7 @@ status dataset_open(dataset *d, const char *folder) {
                     "a dataset is a folder with data.json",
                     "make one: `fathom data get` or `fathom data import`");
     status s = json_read(path, &d->manifest);
+    if (s != STATUS_OK) return unreadable(folder, s);
     if (s == STATUS_OK) s = check_format(d->manifest, path);
     if (s == STATUS_OK) s = read_shards(d, path);
     if (s != STATUS_OK) dataset_close(d);

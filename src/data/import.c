@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -181,8 +182,10 @@ static status judge(const importer *im, const file_job *job) {
     return FAIL(F_RECORD, text("%s has records that cannot be used", job->name),
                 text("line %" PRId64, job->first_bad),
                 text("%s: %s, %s", share, first->what, first->why),
-                first->id == F_RECORD ? first->fix
-                                      : "correct the lines, or allow a share with --max-bad 1%");
+                job->bad == job->lines && first->id == F_RECORD
+                    ? first->fix
+                    : text("--max-bad %g%% leaves them out, into rejected.jsonl",
+                           ceil(1000 * (double)job->bad / (double)job->lines) / 10));
 }
 
 /* ---- one file ---- */

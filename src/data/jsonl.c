@@ -10,9 +10,6 @@
 
 #include <string.h>
 
-static const char known[] =
-    "known is text; other keys are named with --map key=text (several are joined by newlines)";
-
 /* The keys of an object for a message: "question, answer". */
 static const char *keys_of(json_t *root) {
     char list[200] = "";
@@ -27,17 +24,32 @@ static const char *keys_of(json_t *root) {
     return text("%s", at > 0 ? list : "no keys");
 }
 
-static status bad_record(const char *what, const char *why) {
-    return FAIL(F_RECORD, what, "record", why, known);
+static status bad_record(const char *what, const char *why, const char *fix) {
+    return FAIL(F_RECORD, what, "record", why, fix);
+}
+
+/* The first key whose value is a text: likely the one that is meant. */
+static const char *text_key(json_t *root) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value) {
+        bool plain = strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") > 0;
+        if (json_is_string(value) && plain) return key;
+    }
+    return "KEY";
 }
 
 static status append_value(json_t *root, const char *key, bool join, buffer *out) {
     const json_t *value = json_object_get(root, key);
     if (value == NULL)
-        return bad_record(text("a record has no key \"%.60s\"", key),
-                          text("it has %s", keys_of(root)));
+        return bad_record(
+            text("a record has no key \"%.60s\"", key), text("it has %s", keys_of(root)),
+            text("--map %.60s=text (several keys with commas between: their texts are "
+                 "joined by newlines)",
+                 text_key(root)));
     if (!json_is_string(value))
-        return bad_record(text("\"%.60s\" is no string", key), "only text can be taken");
+        return bad_record(text("\"%.60s\" is no string", key), "only text can be taken",
+                          text("--map %.60s=text takes another key", text_key(root)));
     if (join) buffer_byte(out, '\n');
     buffer_put(out, json_string_value(value), json_string_length(value));
     return STATUS_OK;
@@ -45,7 +57,8 @@ static status append_value(json_t *root, const char *key, bool join, buffer *out
 
 static status append_text(json_t *root, const import_map *map, int n_map, buffer *out) {
     if (!json_is_object(root))
-        return bad_record("a record is no JSON object", "one a line is read");
+        return bad_record("a record is no JSON object", "one a line is read",
+                          "--format text takes lines as they are");
     if (n_map == 0) return append_value(root, "text", false, out);
     for (int i = 0; i < n_map; i++)
         TRY(append_value(root, map[i].from, i > 0, out));

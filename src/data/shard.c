@@ -233,8 +233,10 @@ struct shard {
 };
 
 static status damaged(const char *name, const char *what, const char *where, const char *why) {
+    const char *slash = strrchr(name, '/'), *folder = ".";
+    if (slash != NULL) folder = text("%.*s", (int)(slash - name), name);
     return FAIL(F_SHARD, text("%s: %s", name, what), where, why,
-                "run `fathom data verify` on the dataset: it names the command that repairs");
+                text("fathom data verify %s names the command that repairs", folder));
 }
 
 static status check_header(const char *name, const header *h, size_t n) {

@@ -285,7 +285,9 @@ static status check_config(const char *folder, const model_config *mine) {
         if (key != NULL)
             s = FAIL(F_CANNOT_RESUME, text("the model's %s differs from the checkpoint's", key),
                      path, "weights of another shape cannot be continued",
-                     "begin again with --resume no, or use the settings of the run's config.ini");
+                     text("remove %s: the checkpoint before it is taken then; or begin again with "
+                          "--resume no",
+                          folder));
     }
     json_decref(found);
     json_decref(want);

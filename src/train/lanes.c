@@ -147,3 +147,9 @@ status rows_loss(model *m, const row_set *rows, const gradient_options *options,
                  gradient_result *result) {
     return run_rows(m, rows, 0, rows->n, false, options, step_memory, result);
 }
+
+status row_loss(model *m, const row_set *rows, int i, const gradient_options *options,
+                arena *step_memory, gradient_result *result) {
+    *result = (gradient_result){0};
+    return run_micro_batch(m, rows, i, 1, false, options, step_memory, result);
+}

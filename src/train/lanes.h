@@ -48,5 +48,8 @@ status lanes_gradient(lanes *l, model *m, const row_set *rows, const gradient_op
 /* Forward only: adds nats of the rows to *result. */
 status rows_loss(model *m, const row_set *rows, const gradient_options *options, arena *step_memory,
                  gradient_result *result) MUST_CHECK;
+/* Forward of row i alone. */
+status row_loss(model *m, const row_set *rows, int i, const gradient_options *options,
+                arena *step_memory, gradient_result *result) MUST_CHECK;
 
 #endif

@@ -15,6 +15,7 @@
  * Mind: a gradient that is not finite costs the step, not the run; BAD_STEPS_MAX of them in a row
  * end it before the next checkpoint, so the last one on disk is from before the trouble.
  */
+#include "train/bad_batch.h"
 #include "train/plan_internal.h"
 #include "train/profile_report.h"
 #include "train/saver.h"
@@ -175,13 +176,23 @@ static void show(run *r, double loss) {
 
 /* -- stepping -- */
 
-static status check_divergence(const run *r, const step_report *report) {
+/* A look, as samples are: if the batch cannot be kept, training goes on. */
+static void keep_batch(run *r, const step_report *report) {
+    if (bad_batch_save(&r->folder, &r->trainer, report) == STATUS_OK) return;
+    log_warn("the batch of step %" PRId64 " was not kept: %s", r->trainer.state.step,
+             error_last()->what);
+    error_clear();
+}
+
+static status check_divergence(run *r, const step_report *report) {
     const train_state *state = &r->trainer.state;
     const char *bad = report->bad != NULL ? report->bad : "none (the sum overflowed)";
     if (!report->skipped) return STATUS_OK;
     log_warn("step %" PRId64
-             " left out: the gradient is not finite  tensor=%s  loss=%g  in_a_row=%" PRId64,
-             state->step, bad, report->loss, state->skipped_in_row);
+             " left out: the gradient is not finite  tensor=%s  loss=%s  in_a_row=%" PRId64,
+             state->step, bad, isfinite(report->loss) ? text("%g", report->loss) : "not finite",
+             state->skipped_in_row);
+    keep_batch(r, report);
     if (state->skipped_in_row < BAD_STEPS_MAX) return STATUS_OK;
     return FAIL(F_NOT_FINITE, text("no finite gradient for %d steps in a row", BAD_STEPS_MAX),
                 text("%s, step %" PRId64 ", first bad tensor %s", r->folder.path, state->step, bad),
@@ -190,8 +201,9 @@ static status check_divergence(const run *r, const step_report *report) {
                      r->saver.saved_step < 0
                          ? "there is no checkpoint yet"
                          : text("the newest checkpoint is of step %" PRId64, r->saver.saved_step)),
-                text("fathom train %s --learning-rate %.2g --accept-changes", r->folder.path,
-                     r->settings.learning_rate / 2));
+                text("fathom train %s --learning-rate %.2g --accept-changes; to see the batch: "
+                     "fathom runs batch %s",
+                     r->folder.path, r->settings.learning_rate / 2, r->folder.path));
 }
 
 /* The lap of what the loop does beside training. */
@@ -281,6 +293,17 @@ static status set_aside(const char *path) {
     return file_rename(path, aside);
 }
 
+/* The last one is damaged, too. Beginning again is for the user to decide. */
+static status none_left(const run *r) {
+    error_report report;
+    error_save(&report);
+    return FAIL(
+        report.id, report.what, report.where, report.why,
+        text("fathom train %s --resume no begins again; keep a copy of %s first if there is "
+             "a model worth keeping",
+             r->folder.path, r->folder.model));
+}
+
 /* Loads the newest checkpoint that is whole; *found false if the run has none yet. */
 static status load_newest(run *r, bool *found) {
     trainer *t = &r->trainer;
@@ -297,7 +320,10 @@ static status load_newest(run *r, bool *found) {
                                 t->optimiser.v_offset, &t->state);
         *found = s == STATUS_OK;
         if (s == STATUS_OK || error_last()->id != F_CHECKPOINT) break;
-        if (at == 0) break; /* the last one: keep the report */
+        if (at == 0) {
+            s = none_left(r);
+            break;
+        }
         s = set_aside(path);
         if (s != STATUS_OK) break;
     }
@@ -381,7 +407,11 @@ static status write_plan(run *r, const train_result *actual) {
 
 static status find_tokenizer(run *r) {
     if (r->settings.input != NULL) return run_folder_byte_tokenizer(&r->folder);
-    return path_join(r->folder.tokenizer, r->settings.data, "tokenizer.json");
+    TRY(path_join(r->folder.tokenizer, r->settings.data, "tokenizer.json"));
+    if (path_exists(r->folder.tokenizer)) return STATUS_OK;
+    return FAIL(F_MISSING, text("%s is missing", r->folder.tokenizer), r->settings.data,
+                "every checkpoint takes a copy of it along",
+                text("fathom data verify %s names the command that repairs", r->settings.data));
 }
 
 static status open_profile(run *r) {
@@ -400,6 +430,7 @@ static status open_run(run *r) {
     r->settings = r->trainer.settings;
     TRY(measure_if_needed(r, &rate));
     TRY(continue_run(r));
+    TRY(find_tokenizer(r));
     fix_steps(r, rate);
     TRY(plan_fill(&r->plan, &r->trainer));
     if (rate > 0) plan_time(&r->plan, rate, MEASURE_SECONDS);
@@ -408,7 +439,6 @@ static status open_run(run *r) {
     TRY(train_settings_log_changes(&r->settings, r->folder.config, &r->strings));
     TRY(train_settings_write(&r->settings, r->folder.config));
     TRY(open_profile(r));
-    TRY(find_tokenizer(r));
     TRY(run_folder_facts(&r->folder));
     return write_plan(r, NULL);
 }

@@ -85,6 +85,8 @@ status run_folder_forget(run_folder *f) {
     }
     TRY(tensorboard_forget(f->path));
     TRY(folder_remove(f->model));
+    TRY(path_join(path, f->path, "bad_batches"));
+    TRY(folder_remove(path));
     TRY(path_join(path, f->path, "checkpoints"));
     return folder_remove(path);
 }
@@ -121,32 +123,52 @@ status run_folder_byte_tokenizer(run_folder *f) {
 
 /* -- lines -- */
 
-/* Bytes at the start of the file that hold whole lines with a step up to `step`. */
-static size_t lines_kept(const char *bytes, size_t n, int64_t step) {
-    size_t kept = 0;
-    while (kept < n) {
-        const char *end = memchr(bytes + kept, '\n', n - kept);
-        if (end == NULL) break;
-        size_t length = (size_t)(end - (bytes + kept));
-        json_t *line;
-        int64_t at = INT64_MAX;
-        if (json_parse(bytes + kept, length, "metrics", &line) != STATUS_OK) break;
-        bool ok = json_get_int(line, "step", &at, "metrics") == STATUS_OK && at <= step;
-        json_decref(line);
-        if (!ok) break;
-        kept += length + 1;
+/* The step of a line of metrics or samples; -1 if it cannot be read. */
+static int64_t line_step(const char *line, size_t n) {
+    json_t *o;
+    int64_t step = -1;
+    if (json_parse(line, n, "metrics", &o) == STATUS_OK) {
+        if (json_get_int(o, "step", &step, "metrics") != STATUS_OK) step = -1;
+        json_decref(o);
     }
     error_clear();
+    return step;
+}
+
+/* Moves the whole lines with a step up to `step` to the front; *unreadable counts those without one.
+ * Returns the bytes they take. A torn last line is what a kill leaves behind: it is dropped. */
+static size_t keep_lines(char *bytes, size_t n, int64_t step, int *unreadable) {
+    size_t kept = 0;
+    *unreadable = 0;
+    for (size_t at = 0, length; at < n; at += length + 1) {
+        const char *end = memchr(bytes + at, '\n', n - at);
+        if (end == NULL) break;
+        length = (size_t)(end - (bytes + at));
+        int64_t found = line_step(bytes + at, length);
+        *unreadable += found < 0;
+        if (found < 0 || found > step) continue;
+        memmove(bytes + kept, bytes + at, length + 1);
+        kept += length + 1;
+    }
     return kept;
 }
 
 static status cut_file(const char *path, int64_t step) {
-    char *bytes;
+    char *bytes, aside[PATH_SIZE];
     size_t n;
+    int unreadable;
     if (!path_exists(path)) return STATUS_OK;
     TRY(file_read(path, 0, &bytes, &n));
-    size_t kept = lines_kept(bytes, n, step);
-    status s = kept == n ? STATUS_OK : file_write(path, bytes, kept);
+    size_t kept = keep_lines(bytes, n, step, &unreadable);
+    status s = STATUS_OK;
+    if (unreadable > 0) { /* not our writing: the file as it was stays beside the new one */
+        log_warn(
+            "%d lines of %s cannot be read and were left out; the file as it was is %s.damaged",
+            unreadable, path, path_name(path));
+        int length = snprintf(aside, sizeof aside, "%s.damaged", path);
+        if (length > 0 && length < (int)sizeof aside) s = file_rename(path, aside);
+    }
+    if (s == STATUS_OK && kept != n) s = file_write(path, bytes, kept);
     mem_free(bytes);
     return s;
 }

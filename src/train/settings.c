@@ -126,7 +126,8 @@ static const option rows[] = {
     {"train", "tensorboard", OPTION_BOOL, AT(tensorboard), "yes",
      "Write the metrics as a TensorBoard event file, too."},
     {"train", "resume", OPTION_CHOICE, AT(resume), "auto",
-     "Continue the run in the folder: auto, yes (it must be there) or no (begin again).",
+     "Continue the run in the folder: auto, yes (it must be there) or no: begin again, with its "
+     "settings where this call gives none, unless it names a preset or a size.",
      .choices = resumes, .flags = OPTION_FLAG_ONLY},
     {"train", "accept-changes", OPTION_BOOL, AT(accept_changes), "no",
      "Continue although rates or batch differ from the run's.", .flags = OPTION_FLAG_ONLY},
@@ -293,15 +294,27 @@ static status refuse_changes(const train_settings *s, const char *path, const ch
               : "--accept-changes continues with the new values, --resume no begins again");
 }
 
+static int row_index(const char *section, const char *name) {
+    return (int)(option_find(&train_options, section, name) - rows);
+}
+
+/* Does this call say what model to begin with? */
+static bool names_model(const train_settings *s, const train_settings *standard) {
+    return is_given(s, row_index("train", "preset"), standard) ||
+           is_given(s, row_index("model", "size"), standard);
+}
+
 status train_settings_recall(train_settings *s, arena *strings) {
     static const char *const lengths[] = {"max-steps", "tokens", "minutes"};
     char path[PATH_SIZE], complaints[ERROR_PART] = "";
     bool fixed = false, changed[3] = {false, false, false};
-    if (s->run == NULL || s->resume == RESUME_NO) return STATUS_OK;
+    if (s->run == NULL) return STATUS_OK;
     TRY(path_join(path, s->run, "config.ini"));
     if (!path_exists(path)) return STATUS_OK;
     train_settings standard, recorded, asked = *s;
     TRY(train_settings_defaults(&standard));
+    bool again = s->resume == RESUME_NO;
+    if (again && names_model(s, &standard)) return STATUS_OK;
     TRY(train_settings_defaults(&recorded));
     TRY(train_settings_read(&recorded, path, strings));
     if (recorded.precision == PRECISION_AUTO) /* of a version that decided at every start */
@@ -313,7 +326,7 @@ status train_settings_recall(train_settings *s, arena *strings) {
             copy_value(&rows[i], s, &recorded);
             continue;
         }
-        join_row(s, &recorded, i, complaints, sizeof complaints, &fixed);
+        if (!again) join_row(s, &recorded, i, complaints, sizeof complaints, &fixed);
         for (int k = 0; k < 3; k++)
             changed[k] |= strcmp(rows[i].name, lengths[k]) == 0;
     }
@@ -341,14 +354,16 @@ status train_settings_log_changes(const train_settings *s, const char *path, are
 /* -- checks -- */
 
 typedef struct complaint_list {
-    char text[ERROR_PART];
+    char text[ERROR_PART], fix[ERROR_PART];
     int n;
 } complaint_list;
 
-static void complain(complaint_list *list, const char *sentence) {
-    size_t used = strlen(list->text);
-    snprintf(list->text + used, sizeof list->text - used, "%s%s", list->n++ > 0 ? "; " : "",
+/* `fix`: what to write instead; shown are all sentences and all fixes. */
+static void complain(complaint_list *list, const char *sentence, const char *fix) {
+    size_t used = strlen(list->text), fixed = strlen(list->fix);
+    snprintf(list->text + used, sizeof list->text - used, "%s%s", list->n > 0 ? "; " : "",
              sentence);
+    snprintf(list->fix + fixed, sizeof list->fix - fixed, "%s%s", list->n++ > 0 ? " " : "", fix);
 }
 
 /* The size by name, then every number that was given. */
@@ -364,7 +379,8 @@ static status resolve_model(const train_settings *s, int64_t vocab_size, model_c
                     s->size[0] == 0 ? "no model size and no recipe was named"
                     : near >= 0 ? text("there is no such size; the nearest is \"%s\"", names[near])
                                 : "there is no such size",
-                    "name one: --size f-1m, or a recipe: --preset tiny");
+                    text("--size %s; fathom config presets lists sizes and recipes",
+                         near >= 0 && s->size[0] != 0 ? names[near] : "f-1m"));
     }
     *c = size->config;
     int64_t *wide[] = {&c->d_model, &c->n_layer, &c->d_ff, &c->d_expert};
@@ -377,6 +393,8 @@ static status resolve_model(const train_settings *s, int64_t vocab_size, model_c
         if (wide_given[i] > 0) *wide[i] = wide_given[i];
     for (int i = 0; i < 7; i++)
         if (narrow_given[i] > 0) *narrow[i] = narrow_given[i];
+    if (s->n_head > 0 && s->n_kv_head == 0 && size->config.n_kv_head == size->config.n_head)
+        c->n_kv_head = c->n_head; /* every query head has its keys: still so */
     if (s->init_std > 0) c->init_std = s->init_std;
     c->vocab_size = s->vocab_size > 0 ? s->vocab_size : vocab_size;
     if (s->context > 0) c->max_position = s->context;
@@ -435,33 +453,45 @@ static void fix_by_size(train_settings *s, const model_config *c) {
 }
 
 static void check_batch(const train_settings *s, complaint_list *list) {
+    int64_t n_rows = s->batch_tokens / s->seq_len;
     if (s->batch_tokens % s->seq_len != 0)
         complain(list,
                  text("train.batch-tokens = %" PRId64 " is not a multiple of seq-len = %" PRId64,
-                      s->batch_tokens, s->seq_len));
-    if (s->micro_batch > s->batch_tokens / s->seq_len)
-        complain(list, text("train.micro-batch = %d rows, the batch has %" PRId64, s->micro_batch,
-                            s->batch_tokens / s->seq_len));
+                      s->batch_tokens, s->seq_len),
+                 text("--batch-tokens %" PRId64, (n_rows > 0 ? n_rows : 1) * s->seq_len));
+    else if (s->micro_batch > n_rows)
+        complain(
+            list,
+            text("train.micro-batch = %d rows, the batch has %" PRId64, s->micro_batch, n_rows),
+            text("--micro-batch %" PRId64, n_rows));
 }
 
 static void check_lengths(const train_settings *s, complaint_list *list) {
     int n = (s->max_steps > 0) + (s->tokens > 0) + (s->minutes > 0);
-    if (n == 0) complain(list, "no length: give --max-steps, --tokens or --minutes");
+    if (n == 0)
+        complain(list, "no length: give --max-steps, --tokens or --minutes", "--minutes 10");
     if (s->max_steps == 0 && n > 1)
-        complain(list, "train.tokens and train.minutes cannot both decide");
+        complain(list, "train.tokens and train.minutes cannot both decide", "--tokens 0");
     if (s->min_learning_rate > s->learning_rate)
-        complain(list, text("train.min-learning-rate = %g is above learning-rate = %g",
-                            s->min_learning_rate, s->learning_rate));
+        complain(list,
+                 text("train.min-learning-rate = %g is above learning-rate = %g",
+                      s->min_learning_rate, s->learning_rate),
+                 text("--min-learning-rate %g", s->learning_rate / 10));
 }
 
 static void check_schedule(const train_settings *s, complaint_list *list) {
     if (s->hold_until > s->plateau_from || s->plateau_from > s->final_from)
-        complain(list, text("train.hold-until = %g, plateau-from = %g, final-from = %g do not "
-                            "ascend",
-                            s->hold_until, s->plateau_from, s->final_from));
+        complain(list,
+                 text("train.hold-until = %g, plateau-from = %g, final-from = %g do not "
+                      "ascend",
+                      s->hold_until, s->plateau_from, s->final_from),
+                 text("--plateau-from %g --final-from %g", fmax(s->hold_until, s->plateau_from),
+                      fmax(fmax(s->hold_until, s->plateau_from), s->final_from)));
     if (s->final_rate > s->plateau_rate)
-        complain(list, text("train.final-rate = %g is above plateau-rate = %g", s->final_rate,
-                            s->plateau_rate));
+        complain(list,
+                 text("train.final-rate = %g is above plateau-rate = %g", s->final_rate,
+                      s->plateau_rate),
+                 text("--final-rate %g", s->plateau_rate));
 }
 
 status train_settings_check(train_settings *s, int64_t vocab_size, model_config *config) {
@@ -475,15 +505,19 @@ status train_settings_check(train_settings *s, int64_t vocab_size, model_config 
     check_lengths(s, &list);
     check_schedule(s, &list);
     if (config->max_position < s->seq_len)
-        complain(&list, text("model.context = %" PRId64 " is less than seq-len = %" PRId64,
-                             config->max_position, s->seq_len));
+        complain(&list,
+                 text("model.context = %" PRId64 " is less than seq-len = %" PRId64,
+                      config->max_position, s->seq_len),
+                 text("--context %" PRId64, s->seq_len));
     if (config->vocab_size < vocab_size)
-        complain(&list, text("model.vocab-size = %" PRId64 " but the data has %" PRId64 " tokens",
-                             config->vocab_size, vocab_size));
+        complain(&list,
+                 text("model.vocab-size = %" PRId64 " but the data has %" PRId64 " tokens",
+                      config->vocab_size, vocab_size),
+                 text("--vocab-size %" PRId64, vocab_size));
     if (list.n > 0)
         return FAIL(F_CONFIG, text("%d setting%s not accepted", list.n, list.n == 1 ? "" : "s"),
                     "train settings", list.text,
-                    "change them; fathom train --help names every setting");
+                    text("%s (fathom train --help names every setting)", list.fix));
     TRY(model_config_check(config, "train settings"));
     record_model(s, config);
     return STATUS_OK;

@@ -136,7 +136,8 @@ status train_settings_write(const train_settings *s, const char *path) MUST_CHEC
 status train_settings_read(train_settings *s, const char *path, arena *strings) MUST_CHECK;
 /* If the run folder has a config.ini, takes from it what was not given, and compares what was:
  * lengths, looks and saves may change, with accept_changes also rates and batches, the model never
- * (F_CANNOT_RESUME lists the differences). Calling it twice changes nothing. train_run does it. */
+ * (F_CANNOT_RESUME lists the differences). A run that begins again (RESUME_NO) takes them, too, unless
+ * a preset or a size was given. Calling it twice changes nothing. train_run does it. */
 status train_settings_recall(train_settings *s, arena *strings) MUST_CHECK;
 
 /* Checks every relation for data of `vocab_size` tokens, resolves the model and fixes what was left

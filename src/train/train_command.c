@@ -93,6 +93,15 @@ static void name_run(train_settings *s) {
     s->run = text("runs/%s", from);
 }
 
+/* A dataset that is a run as well would be neither to later commands. */
+static status check_run_folder(const char *run) {
+    char path[PATH_SIZE];
+    TRY(path_join(path, run, "data.json"));
+    if (!path_exists(path)) return STATUS_OK;
+    return FAIL(F_USAGE, text("%s is a dataset, not a place for a run", run), "--run",
+                "a run gets a folder of its own", text("--run runs/%s", last_part(run)));
+}
+
 static status check_source(train_settings *s) {
     if (s->data != NULL && s->data[0] == 0) s->data = NULL;
     if (s->input != NULL && s->input[0] == 0) s->input = NULL;
@@ -113,6 +122,7 @@ static status gather_settings(command_context *c, train_settings *s, bool *given
     char *run = arena_strdup(strings, s->run);
     if (run == NULL) return STATUS_MEMORY;
     s->run = run;
+    TRY(check_run_folder(run));
     TRY(train_settings_recall(s, strings));
     return check_source(s);
 }
