@@ -7,12 +7,12 @@
 
 #include "base/command.h"
 
-extern const command config_command; /* init, show, check, presets, keys, diff, schema */
-extern const command runs_command;   /* ls, show, compare, plot, watch, batch, rm, export */
+extern const command config_command;     /* init, show, check, presets, keys, diff, schema */
+extern const command runs_command;       /* ls, show, compare, plot, watch, batch, rm, export */
 extern const command runs_batch_command; /* one of runs; batch_command.c */
-extern const command start_command;  /* corpus, tokenizer, training, evaluation in one go */
-extern const command bench_command;  /* floors, gemm, rows, train, all */
-extern const command doctor_command; /* what this machine has, and whether it is enough */
+extern const command start_command;      /* corpus, tokenizer, training, evaluation in one go */
+extern const command bench_command;      /* floors, gemm, rows, train, all */
+extern const command doctor_command;     /* what this machine has, and whether it is enough */
 
 extern const command_words program_words[]; /* sizes and metrics, for Tab */
 
