@@ -204,7 +204,7 @@ static status run_what(command_context *c, bool floors, bool products, bool elem
                        bool tokens) {
     if (c->dry_run) {
         say(c, "would measure for about %d s\n",
-            12 * floors + 20 * products + 10 * elements + 40 * train + 10 * tokens);
+            12 * floors + 30 * products + 10 * elements + 40 * train + 10 * tokens);
         return STATUS_OK;
     }
     bench_table t = {0};

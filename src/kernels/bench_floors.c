@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #define BLAS_SHARE    0.9 /* of OpenBLAS's sgemm that the f32 floor must reach */
@@ -313,6 +314,27 @@ static status memory_rows(bench_table *t, arena *memory, int threads) {
     return STATUS_OK;
 }
 
+/* The largest read again, from pages of 4 KiB: what asking for huge ones gains (memory.h). */
+static status small_pages_row(bench_table *t, int threads) {
+    memory_job j = {.threads = threads,
+                    .read = probes_of(kernels_best_tier())->read,
+                    .bytes = 256 * MEGA / (size_t)threads,
+                    .repeat = 1};
+    arena memory = {0};
+    TRY(arena_init(&memory, "bench, small pages", 256 * MEGA));
+    (void)madvise(memory.base, memory.limit, MADV_NOHUGEPAGE);
+    status s = STATUS_MEMORY;
+    j.from = arena_alloc(&memory, 256 * MEGA);
+    if (j.from != NULL) {
+        memset(j.from, 1, 256 * MEGA);
+        double bytes = (double)j.bytes * threads;
+        s = bench_add(t, "memory/read/256 MiB, 4 KiB pages", threads,
+                      bytes / bench_best(read_run, &j, 0.15) * 1e-9, "GB/s", 0);
+    }
+    arena_clear(&memory);
+    return s;
+}
+
 /* -- hand-off and load -- */
 
 static void nothing(void *context, int64_t chunk) {
@@ -362,6 +384,7 @@ static status floors_run(bench_table *t, arena *memory) {
         TRY(pool_start(counts[i]));
         TRY(arithmetic_rows(t, counts[i]));
         TRY(memory_rows(t, memory, counts[i]));
+        TRY(small_pages_row(t, counts[i]));
         int chunks = 2 * counts[i];
         if (counts[i] > 1)
             TRY(bench_add(t, "pool/hand-off", counts[i],

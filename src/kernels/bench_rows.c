@@ -219,16 +219,18 @@ static bool attention_setup(attention_bench *b, arena *memory) {
     return true;
 }
 
-static status attention_rows(bench_table *t, arena *memory, double peak) {
+static status attention_rows(bench_table *t, arena *memory, gemm_type products, double peak) {
     attention_bench *b = arena_zalloc(memory, sizeof *b);
     if (b == NULL || !attention_setup(b, memory)) return STATUS_MEMORY;
+    b->call.products = products;
+    const char *name = gemm_type_name(products);
     double pairs = (double)T * (T + 1) / 2 * HEADS * 2 * DIM;
     double forward = bench_best(run_attention, b, 0.2);
     double backward = bench_best(run_attention_backward, b, 0.2);
     TRY(b->result);
-    TRY(bench_add(t, "attention/forward T256 H4 D64", pool_threads(), 2 * pairs / forward * 1e-9,
-                  "GFLOP/s", peak));
-    return bench_add(t, "attention/backward T256 H4 D64", pool_threads(),
+    TRY(bench_add(t, text("attention/%s/forward T256 H4 D64", name), pool_threads(),
+                  2 * pairs / forward * 1e-9, "GFLOP/s", peak));
+    return bench_add(t, text("attention/%s/backward T256 H4 D64", name), pool_threads(),
                      5 * pairs / backward * 1e-9, "GFLOP/s", peak);
 }
 
@@ -242,10 +244,13 @@ static status elementwise_run(bench_table *t, arena *memory) {
                       "ns/element", 0));
     int counts[2] = {1, pool_cpus()};
     for (int i = 0; i < 2 && (i == 0 || counts[1] > 1); i++) {
-        double peak;
+        static const gemm_type types[] = {GEMM_F32, GEMM_BF16_DOT};
         TRY(pool_start(counts[i]));
-        TRY(bench_peak(GEMM_F32, counts[i], &peak));
-        TRY(attention_rows(t, memory, peak));
+        for (int k = 0; k < 2; k++) {
+            double peak;
+            TRY(bench_peak(types[k], counts[i], &peak));
+            TRY(attention_rows(t, memory, types[k], peak));
+        }
     }
     return STATUS_OK;
 }

@@ -37,7 +37,7 @@ const bench_row *bench_table_find(const bench_table *t, const char *name,
                                   int threads); /* or NULL */
 void bench_table_clear(bench_table *t);
 
-/* Bandwidth by level, peaks of f32 and bf16 arithmetic of every tier this CPU has, hand-off of the
+/* Bandwidth by level, peaks of f32, bf16 and bf16-dot arithmetic of every tier this CPU has, hand-off of the
  * pool, load beside us. About 10 s. The f32 peak of the best tier is refused (F_BENCH_FLOOR) below
  * 0.9 of OpenBLAS's sgemm where that library is installed, and AMX's bf16 peak below 12 of the f32
  * peak: then something else is using the CPU, and ratios to such a floor would flatter. */
@@ -49,8 +49,8 @@ double bench_peak_here(gemm_type type, double budget);
 /* Bytes that a copy beyond the caches reads and writes per second, on the present pool. */
 status bench_traffic(double budget, double *bytes_per_second) MUST_CHECK;
 
-/* Products of training and decoding, f32 and bf16, 1 thread and all; experts' grouped products
- * against one dense product of equal work. About 25 s. */
+/* Products of training and decoding, f32 and both kinds of bf16, 1 thread and all; experts' grouped products
+ * against one dense product of equal work. About 40 s. */
 status bench_gemm(bench_table *t) MUST_CHECK;
 /* ns per element of every row kernel, one thread, data in L2; attention in GFLOP/s. */
 status bench_elementwise(bench_table *t) MUST_CHECK;
