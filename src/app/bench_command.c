@@ -191,10 +191,25 @@ static status bench_train(const bench_settings *o, bench_table *t) {
     return STATUS_OK;
 }
 
+/* The call again, as somebody else would give it: flags by name, files without their folders. */
+static void call_line(const command_context *c, char *out, size_t room) {
+    size_t used = (size_t)snprintf(out, room, "fathom %s", c->name);
+    for (int i = 0; i < bench_options.n && used < room; i++) {
+        const option *row = &rows[i];
+        option_layer layer;
+        option_set_origin(c->options, row, &layer);
+        if (layer == LAYER_BUILT_IN) continue;
+        const char *value = option_value_text(row, c->settings[0]);
+        if (strchr(value, ',') == NULL) value = path_name(value);
+        used += (size_t)snprintf(out + used, room - used, " --%s %s", row->name, value);
+    }
+}
+
 static status write_page(command_context *c, const bench_table *t) {
     const bench_settings *o = c->settings[0];
     if (o->page[0] == '\0') return STATUS_OK;
-    const char *line = text("fathom bench all --size %s --page %s", o->size, path_name(o->page));
+    char line[ERROR_PART];
+    call_line(c, line, sizeof line);
     TRY(bench_page_write(o->page, t, line));
     say(c, "wrote %s\n", o->page);
     return result_set(c, "page", json_string(o->page));

@@ -1,9 +1,11 @@
 /* doctor_command.c - `fathom doctor`: what this machine has, and whether it is enough.
  *
  * One row per fact: name, value, verdict. A row that stops the main job makes the answer "no"
- * (F_NOT_READY, exit code 1); a row that only slows it down is a warning.
+ * (F_NOT_READY, exit code 1); a row that only slows it down is a warning. --bench adds rows of what a
+ * short measurement found; they judge nothing, because no number of theirs is too small to work with.
  */
 #include "app/app.h"
+#include "app/doctor_bench.h"
 
 #include "base/file.h"
 #include "base/pool.h"
@@ -20,6 +22,18 @@
 
 #define MEMORY_NEEDED ((int64_t)1536 << 20) /* the default run of `start` */
 #define DISK_NEEDED   ((int64_t)1 << 30)
+
+typedef struct doctor_settings {
+    double bench;
+} doctor_settings;
+
+static const option doctor_rows[] = {
+    {"doctor", "bench", OPTION_DURATION, offsetof(doctor_settings, bench), "0",
+     "Also measure arithmetic, memory and disk for about so long, such as 3s; 0 = do not.", 0, 600,
+     .flags = OPTION_FLAG_ONLY},
+};
+static const option_table doctor_options = {doctor_rows, 1, sizeof(doctor_settings), NULL};
+static const option_table *const doctor_tables[] = {&doctor_options, NULL};
 
 typedef enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_NO } verdict;
 
@@ -88,7 +102,34 @@ static status check_libraries(doctor *d) {
     return add_row(d, "crypto", VERDICT_OK, OpenSSL_version(OPENSSL_VERSION), "");
 }
 
+static status measure(doctor *d, double seconds) {
+    machine_speed speed;
+    TRY(machine_measure(seconds, ".", &speed));
+    const char *threads =
+        text("%d threads, in registers: the ceiling of every product", pool_threads());
+    TRY(add_row(d, "f32", VERDICT_OK, text("%.4g GFLOP/s", speed.f32_gflops), threads));
+    TRY(add_row(d, "bf16", VERDICT_OK, text("%.4g GFLOP/s", speed.bf16_gflops), threads));
+    TRY(add_row(d, "bf16-dot", VERDICT_OK, text("%.4g GFLOP/s", speed.bf16_dot_gflops), threads));
+    TRY(add_row(d, "bandwidth", VERDICT_OK, text("%.4g GB/s", speed.memory_bytes / 1e9),
+                "copying, read and written bytes together"));
+    if (speed.disk_bytes == 0)
+        TRY(add_row(d, "disk speed", VERDICT_WARN, "not measured", "there is no room for a file"));
+    else
+        TRY(add_row(d, "disk speed", VERDICT_OK,
+                    text("%.4g MB/s written, %.4g MB/s read", speed.disk_write / 1e6,
+                         speed.disk_read / 1e6),
+                    text("a file of %s, fsync included", bytes_text((double)speed.disk_bytes))));
+    return result_set(d->c, "bench",
+                      json_pack("{sf sf sf sf sf sf si}", "f32_gflops", speed.f32_gflops,
+                                "bf16_gflops", speed.bf16_gflops, "bf16_dot_gflops",
+                                speed.bf16_dot_gflops, "memory_bytes_per_second",
+                                speed.memory_bytes, "disk_write_bytes_per_second", speed.disk_write,
+                                "disk_read_bytes_per_second", speed.disk_read, "threads",
+                                pool_threads()));
+}
+
 static status doctor_run(command_context *c) {
+    const doctor_settings *s = c->settings[0];
     doctor d = {.c = c, .rows = json_array()};
     TRY(result_set(c, "rows", d.rows));
     TRY(check_cpu(&d));
@@ -96,6 +137,8 @@ static status doctor_run(command_context *c) {
     TRY(check_disk(&d, "disk", "."));
     TRY(check_cache(&d));
     TRY(check_libraries(&d));
+    if (s->bench > 0 && c->dry_run) say(c, "would measure for about %s\n", duration_text(s->bench));
+    if (s->bench > 0 && !c->dry_run) TRY(measure(&d, s->bench));
     if (d.n_no > 0)
         return FAIL(F_NOT_READY, "this machine is not ready", "fathom doctor", d.first_no,
                     "free some space or use -C to work on another disk");
@@ -105,7 +148,11 @@ static status doctor_run(command_context *c) {
 const command doctor_command = {
     .name = "doctor",
     .summary = "what this machine has, and whether it is enough",
-    .examples = "fathom doctor\nfathom doctor --json\nFATHOM_CPU=avx2 fathom doctor",
+    .examples = "fathom doctor\nfathom doctor --bench 3s\nFATHOM_CPU=avx2 fathom doctor --json",
+    .notes =
+        "With --bench it writes a file without a name into this folder, which is gone at the end.\n"
+        "fathom bench floors measures more, and longer.",
+    .options = doctor_tables,
     .run = doctor_run,
     .threads = true,
 };

@@ -89,6 +89,7 @@ typedef struct import_options {
     double max_bad;          /* share of a file's lines that may be refused, 0 .. 1 */
     const char *license;     /* note for the card; NULL */
     bool dry;                /* read and count everything, write nothing; `folder` is not used */
+    bool show_progress;      /* a progress line; sizes of all inputs are looked up first */
     import_refused *refused; /* called for each refused line; NULL */
     void *context;
 } import_options;

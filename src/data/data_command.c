@@ -208,8 +208,11 @@ static status import_run(command_context *c) {
     import_map map[IMPORT_MAP_MAX];
     char words[1024], folder[PATH_SIZE];
     TRY(import_folder(c, folder));
-    import_options o = {
-        .inputs = c->arguments, .n_inputs = c->n_arguments, .folder = folder, .dry = c->dry_run};
+    import_options o = {.inputs = c->arguments,
+                        .n_inputs = c->n_arguments,
+                        .folder = folder,
+                        .dry = c->dry_run,
+                        .show_progress = true};
     TRY(import_settings_read(c->settings[0], &o, map, words, sizeof words));
     import_result r;
     TRY(data_import(&o, &r));

@@ -183,6 +183,7 @@ static status check_run(command_context *c) {
                         .n_inputs = 1,
                         .folder = "",
                         .dry = true,
+                        .show_progress = true,
                         .refused = note_refused,
                         .context = &refused};
     TRY(import_settings_read(c->settings[0], &o, map, words, sizeof words));

@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/progress.h"
 #include "base/utf8.h"
 #include "data/archive.h"
 #include "data/dataset.h"
@@ -47,6 +48,8 @@ typedef struct importer {
     buffer source_name, path_name; /* in UTF-8, if the file system's are not */
     const char *source;            /* name of the input at work */
     const char *format;            /* of the last file, for the card */
+    progress bar;                  /* in MB of the inputs as they lie there, packed or not */
+    double read, file_bytes;       /* bytes of files that are done; of the one at work */
 } importer;
 
 /* A file at work: where its refused lines are counted. */
@@ -200,8 +203,12 @@ static bool next_line(const char *bytes, size_t n, size_t *at, const char **line
     return true;
 }
 
-static status poll_interrupt(const importer *im, int64_t lines) {
-    if (lines % 1024 != 0 || !interrupted()) return STATUS_OK;
+/* At line `lines` of the file at work, of which `share` is done. */
+static status keep_going(importer *im, int64_t lines, double share) {
+    if (lines % 1024 != 0) return STATUS_OK;
+    if (im->o->show_progress)
+        progress_show(&im->bar, (im->read + share * im->file_bytes) / 1e6, NULL);
+    if (!interrupted()) return STATUS_OK;
     return interrupt_status(im->o->dry ? "reading" : text("importing into %s", im->o->folder),
                             "run the same command again");
 }
@@ -211,7 +218,7 @@ static status import_jsonl(importer *im, file_job *job, const char *bytes, size_
     const char *line;
     while (next_line(bytes, n, &at, &line, &length)) {
         job->lines++;
-        TRY(poll_interrupt(im, job->lines));
+        TRY(keep_going(im, job->lines, (double)at / (double)n));
         if (blank(line, length)) continue;
         buffer_cut(&im->text, 0);
         size_t valid = utf8_valid(line, length);
@@ -239,7 +246,7 @@ static status import_text(importer *im, file_job *job, const char *bytes, size_t
     } else {
         while (next_line(bytes, n, &at, &line, &length)) {
             job->lines++;
-            TRY(poll_interrupt(im, job->lines));
+            TRY(keep_going(im, job->lines, (double)at / (double)n));
             size_t valid = utf8_valid(line, length);
             if (valid < length) {
                 if (not_utf8(job, line, length, valid) != STATUS_OK)
@@ -322,13 +329,46 @@ static status import_bytes(importer *im, const char *name, const char *path, con
 static status import_file(importer *im, const char *file, const char *path, bool in_folder) {
     mapped_file map;
     TRY(mapped_open(&map, file));
+    im->file_bytes = (double)map.size;
     status s = import_bytes(im, file, path, map.data != NULL ? (const char *)map.data : "",
                             map.size, in_folder);
     mapped_close(&map);
+    im->read += im->file_bytes;
+    im->file_bytes = 0;
     return s;
 }
 
 /* ---- inputs ---- */
+
+/* Bytes that import_folder and import_file will read of a path, for the progress line: what cannot be
+ * looked at counts nothing and is reported when it is read. */
+static double input_bytes(const char *path, int depth) {
+    char **names = NULL, below[PATH_SIZE];
+    struct stat info;
+    int n = 0;
+    if (stat(path, &info) != 0) return 0;
+    if (!S_ISDIR(info.st_mode)) return (double)info.st_size;
+    double bytes = 0;
+    if (depth > DEPTH_LIMIT || folder_list(path, &names, &n) != STATUS_OK) {
+        error_clear();
+        return 0;
+    }
+    for (int i = 0; i < n; i++) {
+        if (names[i][0] == '.' || path_join(below, path, names[i]) != STATUS_OK) continue;
+        bool link = lstat(below, &info) == 0 && S_ISLNK(info.st_mode);
+        if (!link || !path_is_folder(below)) bytes += input_bytes(below, depth + 1);
+    }
+    folder_list_free(names, n);
+    return bytes;
+}
+
+static void progress_begin(importer *im) {
+    double total = 0;
+    if (!im->o->show_progress) return;
+    for (int i = 0; i < im->o->n_inputs; i++)
+        if (strcmp(im->o->inputs[i], "-") != 0) total += input_bytes(im->o->inputs[i], 0);
+    progress_start(&im->bar, im->o->dry ? "check" : "import", "MB", total / 1e6, 0);
+}
 
 static status import_folder(importer *im, const char *folder, const char *inside, int depth) {
     char **names = NULL;
@@ -353,7 +393,7 @@ static status import_folder(importer *im, const char *folder, const char *inside
             s = import_folder(im, path, below, depth + 1);
         else
             s = import_file(im, path, below, true);
-        if (s == STATUS_OK) s = poll_interrupt(im, 0);
+        if (s == STATUS_OK) s = keep_going(im, 0, 0);
     }
     folder_list_free(names, n);
     return s;
@@ -478,7 +518,10 @@ status data_import(const import_options *o, import_result *out) {
     TRY_GOTO(s, manifest_set(manifest, "sources", json_incref(sources)));
     if (!o->dry) TRY_GOTO(s, manifest_check_free(o->folder, "import", inputs));
     if (!o->dry) TRY_GOTO(s, corpus_writer_open(&im.corpus, o->folder));
-    TRY_GOTO(s, import_all(&im, sources));
+    progress_begin(&im);
+    s = import_all(&im, sources);
+    if (o->show_progress) progress_end(&im.bar, NULL);
+    if (s != STATUS_OK) goto done;
     if (!o->dry) TRY_GOTO(s, finish(&im, manifest));
 done:
     corpus_writer_abandon(im.corpus);

@@ -138,6 +138,22 @@ TEST(config_allocations_fail_cleanly) {
     call_leave();
 }
 
+TEST(doctor_measures) {
+    static const char *const rates[] = {"f32_gflops", "bf16_gflops", "memory_bytes_per_second",
+                                        "disk_write_bytes_per_second",
+                                        "disk_read_bytes_per_second"};
+    call_enter();
+    call_result r = call_program(&program, "doctor --bench 0.2s --json", 0);
+    json_t *object;
+    REQUIRE_OK(json_parse(r.out, strlen(r.out), "out", &object));
+    const json_t *bench = json_object_get(json_object_get(object, "result"), "bench");
+    for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
+        CHECK(json_number_value(json_object_get(bench, rates[i])) > 0, "%s: %s", rates[i], r.out);
+    json_decref(object);
+    call_clear(&r);
+    call_leave();
+}
+
 TEST(doctor_says_what_is_here) {
     call_enter();
     call_result r = call_program(&program, "doctor --json", 0);
