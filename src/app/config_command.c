@@ -5,6 +5,7 @@
 #include "app/app.h"
 
 #include "base/file.h"
+#include "model/presets.h"
 
 #include <string.h>
 
@@ -416,6 +417,18 @@ static const command diff_command = {
 
 /* -- presets, schema -- */
 
+static status list_sizes(command_context *c) {
+    json_t *list = json_object();
+    TRY(result_set(c, "sizes", list));
+    say(c, "sizes of models, for --size\n");
+    for (int i = 0; i < model_preset_count(); i++) {
+        const model_preset *p = model_preset_at(i);
+        say(c, "  %-20s %s\n", p->name, p->about);
+        if (json_object_set_new(list, p->name, json_string(p->about)) != 0) return STATUS_MEMORY;
+    }
+    return STATUS_OK;
+}
+
 static status presets_run(command_context *c) {
     all_settings all;
     settings_current(&all, c);
@@ -428,19 +441,20 @@ static status presets_run(command_context *c) {
     }
     json_t *list = json_object();
     TRY(result_set(c, "presets", list));
+    say(c, "recipes, for --preset\n");
     for (int t = 0; t < all.n; t++) {
         for (const option_preset *p = all.tables[t]->presets; p != NULL && p->name != NULL; p++) {
-            say(c, "%-18s %s\n", p->name, p->about);
+            say(c, "  %-20s %s\n", p->name, p->about);
             if (json_object_set_new(list, p->name, json_string(p->about)) != 0)
                 return STATUS_MEMORY;
         }
     }
-    return STATUS_OK;
+    return list_sizes(c);
 }
 
 static const command presets_command = {
     .name = "presets",
-    .summary = "list presets, or print one as INI",
+    .summary = "list recipes and sizes of models, or print a recipe as INI",
     .usage = "[PRESET]",
     .examples = "fathom config presets\nfathom config presets shakespeare-char",
     .max_arguments = 1,

@@ -102,7 +102,10 @@ static status runs_ls(command_context *c) {
         if (s == STATUS_OK) s = list_one(c, list, path);
     }
     folder_list_free(names, n);
-    if (s == STATUS_OK && json_array_size(list) == 0) say(c, "no runs in %s\n", folder);
+    if (s == STATUS_OK && json_array_size(list) == 0) {
+        say(c, "no runs in %s\n", folder);
+        s = command_next(c, "fathom start");
+    }
     if (s == STATUS_OK) return result_set(c, "runs", list);
     json_decref(list);
     return s;

@@ -35,16 +35,22 @@ const command *command_find(const command *const *list, const char *name) {
     return NULL;
 }
 
-status command_unknown(const command *const *list, const char *name, const char *fix) {
-    const char *names[TABLES_MOST];
-    int n = 0;
+static int add_names(const command *const *list, const char **names, int n) {
     for (; list != NULL && *list != NULL && n < TABLES_MOST; list++)
         if (!(*list)->hidden) names[n++] = (*list)->name;
+    return n;
+}
+
+status command_unknown(const command *const *list, bool first, const char *name, const char *fix) {
+    const char *names[TABLES_MOST];
+    int n = add_names(list, names, 0);
+    if (first) n = add_names(built_in_commands, names, n);
     int near = word_nearest(name, names, n);
-    return FAIL(F_UNKNOWN_COMMAND, text("unknown command \"%s\"", name), "command line",
-                near >= 0 ? text("did you mean \"%s\"?", names[near])
-                          : "no command has a similar name",
-                fix);
+    const char *why =
+        near >= 0 ? text("did you mean \"%s\"?", names[near]) : "no command has a similar name";
+    if (first && option_find(&global_options, "", name) != NULL)
+        why = text("did you mean --%s?", name);
+    return FAIL(F_UNKNOWN_COMMAND, text("unknown command \"%s\"", name), "command line", why, fix);
 }
 
 static int add_tables(const command *c, const option_table **tables, int n, int room) {
@@ -90,7 +96,7 @@ static status take_word(call *k, const char *word) {
         k->command = command_find(k->program->commands, word);
         if (k->command == NULL) k->command = command_find(built_in_commands, word);
         if (k->command == NULL)
-            return command_unknown(k->program->commands, word,
+            return command_unknown(k->program->commands, true, word,
                                    text("%s --help lists the commands", k->program->name));
         snprintf(k->name, sizeof k->name, "%s", word);
         return activate(k);
@@ -105,7 +111,7 @@ static status take_word(call *k, const char *word) {
         }
         if (k->command->run == NULL)
             return command_unknown(
-                k->command->children, word,
+                k->command->children, false, word,
                 text("%s %s --help lists its commands", k->program->name, k->name));
     }
     k->arguments[k->n_arguments++] = word;
@@ -158,6 +164,22 @@ static bool global_on(const call *k, const char *name) {
     return value != NULL && strcmp(value, "true") == 0;
 }
 
+/* "bash, zsh and fish" */
+static const char *children_text(const command *c) {
+    const char *names[TABLES_MOST];
+    char list[512] = "";
+    int n = add_names(c->children, names, 0);
+    for (int i = 0; i < n; i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s",
+                 i == 0      ? ""
+                 : i + 1 < n ? ", "
+                             : " and ",
+                 names[i]);
+    }
+    return text("%s", list);
+}
+
 static status check_arguments(const call *k) {
     const command *c = k->command;
     const char *usage = text("usage: %s %s%s%s", k->program->name, k->name,
@@ -165,7 +187,7 @@ static status check_arguments(const call *k) {
     const char *fix = text("%s %s --help", k->program->name, k->name);
     if (c->run == NULL)
         return FAIL(F_USAGE, text("%s %s needs a command", k->program->name, k->name),
-                    "command line", c->summary, fix);
+                    "command line", text("it has %s", children_text(c)), fix);
     if (k->n_arguments < c->min_arguments)
         return FAIL(F_USAGE, text("%s %s needs %s", k->program->name, k->name, c->usage),
                     "command line", usage, fix);

@@ -43,7 +43,7 @@ static const option global_rows[] = {
     {"", "threads", GLOBAL(OPTION_INT, threads), "0",
      "Threads to compute with; 0 = every CPU this process may use.", 0, 256},
     {"", "cpu", GLOBAL(OPTION_STRING, cpu), NULL,
-     "Force a lower CPU path: portable, avx2, avx512, avx512-bf16, amx; on arm64 neon, neon-bf16.",
+     "Force a lower CPU path (neon and neon-bf16 on arm64).",
      .value = "portable|avx2|avx512|avx512-bf16|amx|neon|neon-bf16"},
     {"", "color", GLOBAL(OPTION_CHOICE, color), "auto", "Colour and cursor movement.",
      .choices = color_choices},
@@ -144,7 +144,8 @@ static status explain_error(command_context *c, const char *word) {
 }
 
 static bool is_error_number(const char *word) {
-    return (word[0] == 'F' || word[0] == 'f') && isdigit((unsigned char)word[1]);
+    if (word[0] == 'F' || word[0] == 'f') word++;
+    return isdigit((unsigned char)word[0]);
 }
 
 static status help_run(command_context *c) {
@@ -160,7 +161,8 @@ static status help_run(command_context *c) {
         const command *next = list != NULL ? command_find(list, c->arguments[i]) : NULL;
         if (next == NULL && i == 0) next = command_find(built_in_commands, c->arguments[0]);
         if (next == NULL)
-            return command_unknown(list, c->arguments[i], "fathom --help lists the commands");
+            return command_unknown(list, i == 0, c->arguments[i],
+                                   "fathom --help lists the commands");
         found = next;
         list = found->children;
         name = i == 0 ? found->name : text("%s %s", name, found->name);

@@ -24,7 +24,8 @@ extern const command man_command, completion_command, complete_command;
 
 /* The command of this name among `list` (NULL-terminated); NULL if there is none. */
 const command *command_find(const command *const *list, const char *name);
-/* F_UNKNOWN_COMMAND with the nearest name of `list`. */
-status command_unknown(const command *const *list, const char *name, const char *fix) MUST_CHECK;
+/* F_UNKNOWN_COMMAND with the nearest name of `list`; `first`: or of the built-in commands. */
+status command_unknown(const command *const *list, bool first, const char *name,
+                       const char *fix) MUST_CHECK;
 
 #endif

@@ -495,7 +495,7 @@ static status man_run(command_context *c) {
         const command *next = command_find(list, c->arguments[i]);
         if (next == NULL && i == 0) next = command_find(built_in_commands, c->arguments[i]);
         if (next == NULL)
-            return command_unknown(list, c->arguments[i],
+            return command_unknown(list, i == 0, c->arguments[i],
                                    text("%s --help lists the commands", c->program->name));
         p.path[p.depth++] = next;
         list = next->children;

@@ -324,6 +324,12 @@ static bool read_value(const option *row, const char *value, option_value *out) 
     return false;
 }
 
+static const char *explained_by(const option *row) {
+    if (row->section[0] == '\0') return "fathom --help";
+    if ((row->flags & OPTION_FLAG_ONLY) != 0) return "the same command with --help";
+    return text("fathom config keys %s", row->section);
+}
+
 const char *value_near(const option *row, const char *value) {
     option_value read;
     const char *standard = row->standard != NULL ? row->standard : "";
@@ -344,9 +350,8 @@ const char *value_near(const option *row, const char *value) {
 status value_read(const option *row, const char *value, option_value *out) {
     memset(out, 0, sizeof *out);
     if (read_value(row, value, out)) return STATUS_OK;
-    return FAIL(
-        F_BAD_VALUE, text("%s = \"%.200s\"", option_path(row), value), "", expectation(row, value),
-        row->section[0] != '\0' ? text("fathom config keys %s", row->section) : "fathom --help");
+    return FAIL(F_BAD_VALUE, text("%s = \"%.200s\"", option_path(row), value), "",
+                expectation(row, value), explained_by(row));
 }
 
 void value_store(const option *row, const option_value *value, void *settings) {

@@ -172,9 +172,14 @@ status import_settings_read(const import_settings *s, import_options *o, import_
     return STATUS_OK;
 }
 
+/* "1 file", "4,712 files" */
+static const char *n_things(int64_t n, const char *thing) {
+    return text("%s %s%s", count_text(n), thing, n == 1 ? "" : "s");
+}
+
 status import_report(command_context *c, const import_result *r) {
-    say(c, "%s documents, %s of text from %s files, %s lines\n", count_text(r->documents),
-        bytes_text((double)r->text_bytes), count_text(r->files), count_text(r->lines));
+    say(c, "%s, %s of text from %s, %s\n", n_things(r->documents, "document"),
+        bytes_text((double)r->text_bytes), n_things(r->files, "file"), n_things(r->lines, "line"));
     if (r->bad > 0) say(c, "  %s lines refused\n", count_text(r->bad));
     if (r->duplicates > 0) say(c, "  %s documents were there already\n", count_text(r->duplicates));
     if (r->empty > 0) say(c, "  %s documents without text\n", count_text(r->empty));

@@ -520,6 +520,7 @@ status data_import(const import_options *o, import_result *out) {
     if (!o->dry) TRY_GOTO(s, corpus_writer_open(&im.corpus, o->folder));
     progress_begin(&im);
     s = import_all(&im, sources);
+    if (o->show_progress && s == STATUS_OK) progress_show(&im.bar, im.read / 1e6, NULL);
     if (o->show_progress) progress_end(&im.bar, NULL);
     if (s != STATUS_OK) goto done;
     if (!o->dry) TRY_GOTO(s, finish(&im, manifest));

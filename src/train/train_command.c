@@ -64,6 +64,12 @@ static status take_argument(const command_context *c, train_settings *s, bool *g
     TRY(path_join(path, folder, "config.ini"));
     bool is_run = path_exists(path);
     TRY(path_join(path, folder, "data.json"));
+    if (!is_run && path_exists(folder) && !path_is_folder(folder))
+        return FAIL(F_MISSING, text("%s is neither a run nor a dataset", folder), folder,
+                    "it is a file, they are folders",
+                    text("fathom data import %s makes a dataset of it; --input %s --preset "
+                         "shakespeare-char takes its bytes",
+                         folder, folder));
     if (!is_run && !path_exists(path))
         return FAIL(F_MISSING, text("%s is neither a run nor a dataset", folder), folder,
                     "it has no config.ini and no data.json",

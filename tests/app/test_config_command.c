@@ -63,7 +63,7 @@ TEST(config_calls) {
         {"config diff good.ini good.ini", 0, "no difference", ""},
         {"config diff fathom.ini good.ini", 0, "-> 9", ""},
         {"config diff run", 0, "8                    -> 6", ""},
-        {"config presets", 0, "small              a small one", ""},
+        {"config presets", 0, "small                a small one", ""},
         {"config presets small", 0, "[demo]\nheads = 2\n", ""},
         {"config presets smal", 64, "", "did you mean \"small\"?"},
         {"config schema", 0, "\"$schema\"", ""},

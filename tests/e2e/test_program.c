@@ -59,7 +59,8 @@ static const struct {
 } libraries[] = {
     {"jansson", "libjansson.so"}, {"inih", "libinih.so"},        {"utf8proc", "libutf8proc.so"},
     {"xxHash", "libxxhash.so"},   {"zstd", "libzstd.so"},        {"zlib", "libz.so"},
-    {"liblzma", "liblzma.so"},    {"libcrypto", "libcrypto.so"},
+    {"liblzma", "liblzma.so"},    {"libcrypto", "libcrypto.so"}, {"libedit", "libedit.so"},
+    {"libedit", "libtinfo.so"},   {"libedit", "libbsd.so"},      {"libedit", "libmd.so"},
 };
 
 /* The table of what is linked: from the heading to the first line that is about tests only. */
