@@ -5,6 +5,7 @@
  * its rate with the step model (step_model.h) and with the peak of the arithmetic.
  */
 #include "app/app.h"
+#include "app/bench_moe.h"
 #include "app/bench_page.h"
 #include "app/bench_tokenizer.h"
 #include "app/step_model.h"
@@ -24,6 +25,7 @@
 typedef struct bench_settings {
     const char *size, *page, *input, *tokenizer;
     int64_t seq_len, batch_tokens;
+    int64_t pairs;
     double seconds;
     int precision;
 } bench_settings;
@@ -41,6 +43,8 @@ static const option rows[] = {
      "Tokens of a step.", 8, 1e9},
     {"bench", "seconds", OPTION_DURATION, offsetof(bench_settings, seconds), "10s",
      "Time for measuring whole steps, for each precision.", 0.1, 3600},
+    {"bench", "pairs", OPTION_COUNT, offsetof(bench_settings, pairs), "7",
+     "Steps of each model of `bench moe`.", 1, 64},
     {"bench", "precision", OPTION_CHOICE, offsetof(bench_settings, precision), "both",
      "Products in f32, bf16 or bf16-dot; both = f32 and the faster of the other two.",
      .choices = precisions},
@@ -154,8 +158,13 @@ static status train_rows(const bench_settings *o, const char *size, const bench_
     return bench_table_add(t, row);
 }
 
-/* One model in the wanted precisions, in a folder of its own. */
-static status train_size(const bench_settings *o, const char *size, bench_table *t) {
+/* What is measured with one precision, on the random bytes at `paths`. */
+typedef status precision_fn(const bench_settings *o, const char *size, const bench_paths *paths,
+                            gemm_type type, bench_table *t);
+
+/* `fn` in each of the wanted precisions, in a folder of its own. */
+static status each_precision(const bench_settings *o, const char *size, precision_fn *fn,
+                             bench_table *t) {
     const char *tmp = getenv("TMPDIR");
     static bench_paths p; /* too large for the stack of a command */
     TRY(path_join(p.folder, tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", "fathom-bench-XXXXXX"));
@@ -167,12 +176,19 @@ static status train_size(const bench_settings *o, const char *size, bench_table 
     gemm_type faster = kernels_tier() == TIER_AMX ? GEMM_BF16 : GEMM_BF16_DOT;
     for (int i = 0; s == STATUS_OK && i < 3; i++)
         if (o->precision == 0 ? i == 0 || types[i] == faster : o->precision == i + 1)
-            s = train_rows(o, size, &p, types[i], t);
+            s = fn(o, size, &p, types[i], t);
     error_report kept;
     error_save(&kept);
     if (folder_remove(p.folder) != STATUS_OK) log_warn("%s was left behind", p.folder);
     error_restore(&kept);
     return s;
+}
+
+static status moe_rows(const bench_settings *o, const char *size, const bench_paths *paths,
+                       gemm_type type, bench_table *t) {
+    train_settings s;
+    TRY(train_settings_of(&s, o, size, paths, type));
+    return bench_moe(&s, gemm_type_name(type), (int)o->pairs, t);
 }
 
 static status bench_train(const bench_settings *o, bench_table *t) {
@@ -185,7 +201,7 @@ static status bench_train(const bench_settings *o, bench_table *t) {
                         "--size f-5m,f-15m; fathom config presets lists them");
         memcpy(size, at, n);
         size[n] = '\0';
-        TRY(train_size(o, size, t));
+        TRY(each_precision(o, size, train_rows, t));
         at += n + (at[n] == ',');
     }
     return STATUS_OK;
@@ -255,6 +271,18 @@ static status run_all(command_context *c) {
     return run_what(c, true, true, true, true, true);
 }
 
+static status run_moe(command_context *c) {
+    bench_table t = {0};
+    if (c->dry_run) {
+        say(c, "would measure for about 30 s\n");
+        return STATUS_OK;
+    }
+    status s = each_precision(c->settings[0], "f-15m", moe_rows, &t);
+    if (s == STATUS_OK) s = print_rows(c, &t);
+    bench_table_clear(&t);
+    return s;
+}
+
 static const command floors_command = {.name = "floors",
                                        .summary =
                                            "what this machine can do: bandwidth, peaks, hand-off",
@@ -288,6 +316,13 @@ static const command tokenizer_bench_command = {
     .options = tables,
     .run = run_tokenizer,
     .threads = true};
+static const command moe_command = {
+    .name = "moe",
+    .summary = "steps of a mixture of experts beside dense ones of equal active FLOPs",
+    .examples = "fathom bench moe\nfathom bench moe --precision f32 --pairs 15",
+    .options = tables,
+    .run = run_moe,
+    .threads = true};
 static const command all_command = {.name = "all",
                                     .summary = "everything above",
                                     .examples = "fathom bench all --json\n"
@@ -301,6 +336,7 @@ static const command *const children[] = {&floors_command,
                                           &elements_command,
                                           &train_bench_command,
                                           &tokenizer_bench_command,
+                                          &moe_command,
                                           &all_command,
                                           NULL};
 

@@ -18,6 +18,7 @@
 
 #include "train/saver.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/progress.h"
@@ -258,6 +259,40 @@ status train_measure(const train_settings *s, double seconds, double *tokens_per
     status result = trainer_open(t, s);
     if (result == STATUS_OK) result = trainer_measure(t, seconds, tokens_per_second);
     trainer_close(t);
+    mem_free(t);
+    return result;
+}
+
+static status timed_step(trainer *t, double *seconds) {
+    step_report r;
+    double began = clock_seconds();
+    TRY(trainer_step(t, &r));
+    *seconds = clock_seconds() - began;
+    return STATUS_OK;
+}
+
+static status compare_steps(trainer *a, trainer *b, int pairs, double *seconds_a,
+                            double *seconds_b) {
+    for (int i = -1; i < pairs; i++) {
+        double first, second;
+        TRY(timed_step(a, &first));
+        TRY(timed_step(b, &second));
+        if (i < 0) continue; /* page faults */
+        seconds_a[i] = first;
+        seconds_b[i] = second;
+    }
+    return STATUS_OK;
+}
+
+status train_compare(const train_settings *a, const train_settings *b, int pairs, double *seconds_a,
+                     double *seconds_b) {
+    trainer *t = mem_zalloc(2, sizeof *t);
+    if (t == NULL) return STATUS_MEMORY;
+    status result = trainer_open(&t[0], a);
+    if (result == STATUS_OK) result = trainer_open(&t[1], b);
+    if (result == STATUS_OK) result = compare_steps(&t[0], &t[1], pairs, seconds_a, seconds_b);
+    trainer_close(&t[1]);
+    trainer_close(&t[0]);
     mem_free(t);
     return result;
 }
