@@ -21,6 +21,12 @@
  * per view, each with a norm and singular values of its own. Equal neighbours go through the
  * products as a group, in which many small ones keep all threads busy.
  *
+ * Two of the three products of a step are symmetric, so only the blocks on and below the diagonal
+ * are computed and then mirrored: a product of two numbers does not know which came first, and the
+ * sum over k has one order, so the mirrored half has the bits that computing it would give. Momentum
+ * and Nesterov's u, the polynomial, and decay with update each pass over memory once, in pieces that
+ * a core's cache holds.
+ *
  * Mind: products are f32 or bf16 as in training (the published code uses bf16). Every number is one
  * of kernels/ with a fixed order of sums, so threads and groups change no bit. A matrix whose u is
  * zero (an expert that got no token yet) is only decayed.
@@ -28,6 +34,7 @@
 #include "train/muon.h"
 
 #include "base/checked.h"
+#include "base/pool.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -36,6 +43,9 @@
 #define TINY_NORM   1e-12 /* below it a gradient is taken for none */
 #define MATCH_ADAMW 0.2   /* root mean square of AdamW's updates */
 #define GROUP_MAX   16
+#define BLOCKS_MAX  8 /* of rows in a symmetric product, at least BLOCK_ROWS each */
+#define BLOCK_ROWS  64
+#define PIECE       4096      /* elements of an array that are worked on at a time */
 #define GROUP_BYTES (8 << 20) /* of scratch; one matrix may take more */
 
 bool muon_takes(const param *p) {
@@ -126,11 +136,94 @@ static status multiply(const newton_schulz *z, int64_t m, int64_t n, int64_t k, 
     return gemm_grouped(calls, z->n);
 }
 
+/* -- symmetric products -- */
+
+/* C = A A^T for each matrix, A [side, k]: rows are cut into blocks, each with the columns up to its
+ * own end. A^T is packed once for all of them; a block reads the first columns of it. */
+typedef struct symmetric_product {
+    packed_matrix whole[GROUP_MAX], part[GROUP_MAX * BLOCKS_MAX];
+    gemm_call calls[GROUP_MAX * BLOCKS_MAX];
+    int n_calls;
+} symmetric_product;
+
+static int64_t rows_of_block(int64_t side) {
+    int64_t blocks = side / BLOCK_ROWS < BLOCKS_MAX ? side / BLOCK_ROWS : BLOCKS_MAX;
+    if (blocks < 2) return side;
+    return (side + blocks * 32 - 1) / (blocks * 32) * 32;
+}
+
+static void add_blocks(symmetric_product *s, const newton_schulz *z, int i, int64_t k, operand a,
+                       float *c) {
+    int64_t side = z->side, block = rows_of_block(side);
+    const float *first = a.data + i * a.size;
+    int64_t stride_m = a.transposed ? 1 : a.ld, stride_k = a.transposed ? a.ld : 1;
+    gemm_pack(&s->whole[i], first, stride_m, stride_k);
+    for (int64_t row = 0; row < side; row += block) {
+        int64_t end = smaller(row + block, side);
+        packed_matrix *part = &s->part[s->n_calls];
+        *part = s->whole[i];
+        part->n = end;
+        s->calls[s->n_calls++] = (gemm_call){.type = z->type,
+                                             .m = end - row,
+                                             .n = end,
+                                             .k = k,
+                                             .a = first + row * stride_m,
+                                             .a_stride_m = stride_m,
+                                             .a_stride_k = stride_k,
+                                             .b = part,
+                                             .c = c + (i * side + row) * side,
+                                             .ldc = side};
+    }
+}
+
+typedef struct mirror_job {
+    int64_t side;
+    float *c; /* [n, side, side] */
+} mirror_job;
+
+/* Columns right of the diagonal in 32 rows, from the rows below it. */
+static void mirror_chunk(void *context, int64_t chunk) {
+    const mirror_job *j = context;
+    int64_t side = j->side, strips = (side + 31) / 32;
+    float *c = j->c + chunk / strips * side * side;
+    int64_t first = chunk % strips * 32, end = smaller(first + 32, side);
+    for (int64_t column = first; column < side; column++)
+        for (int64_t row = first; row < end && row < column; row++)
+            c[row * side + column] = c[column * side + row];
+}
+
+static status multiply_by_own_transpose(const newton_schulz *z, int64_t k, operand a, float *c) {
+    arena *packing = pool_scratch();
+    if (packing == NULL) return STATUS_MEMORY;
+    size_t mark = arena_mark(packing);
+    symmetric_product *s = arena_alloc(packing, sizeof *s);
+    bool room = s != NULL;
+    if (room) s->n_calls = 0;
+    for (int i = 0; room && i < z->n; i++) {
+        void *data = arena_alloc(packing, packed_bytes(z->type, z->side, k));
+        s->whole[i] = (packed_matrix){z->type, z->side, k, data};
+        room = data != NULL;
+        if (room) add_blocks(s, z, i, k, a, c);
+    }
+    status result = room ? gemm_grouped(s->calls, s->n_calls) : STATUS_MEMORY;
+    arena_reset(packing, mark);
+    mirror_job job = {z->side, c};
+    if (result == STATUS_OK) pool_for(z->n * ((z->side + 31) / 32), mirror_chunk, &job);
+    return result;
+}
+
 /* B = a I + b A + c B. */
-static void make_polynomial(const newton_schulz *z) {
+static void polynomial_chunk(void *context, int64_t chunk) {
+    const newton_schulz *z = context;
+    int64_t all = z->n * z->side * z->side, first = chunk * PIECE;
+    int64_t n = smaller(PIECE, all - first);
+    vector_scale(DTYPE_F32, n, 2.0315, z->b + first);
+    vector_axpy(DTYPE_F32, n, -4.7750, z->a + first, z->b + first);
+}
+
+static void make_polynomial(newton_schulz *z) {
     int64_t square = z->side * z->side;
-    vector_scale(DTYPE_F32, z->n * square, 2.0315, z->b);
-    vector_axpy(DTYPE_F32, z->n * square, -4.7750, z->a, z->b);
+    pool_for((z->n * square + PIECE - 1) / PIECE, polynomial_chunk, z);
     for (int i = 0; i < z->n; i++)
         for (int64_t j = 0; j < z->side; j++)
             z->b[i * square + j * (z->side + 1)] += 3.4445f;
@@ -141,8 +234,8 @@ static status newton_schulz_step(newton_schulz *z) {
     int64_t side = z->side, square = side * side, count = z->rows * z->cols;
     operand x = {z->x, count, z->cols, false}, x_t = {z->x, count, z->cols, true};
     operand a = {z->a, square, side, false}, b = {z->b, square, side, false};
-    TRY(multiply(z, side, side, count / side, wide ? x : x_t, wide ? x_t : x, z->a));
-    TRY(multiply(z, side, side, side, a, a, z->b));
+    TRY(multiply_by_own_transpose(z, count / side, wide ? x : x_t, z->a));
+    TRY(multiply_by_own_transpose(z, side, a, z->b));
     make_polynomial(z);
     TRY(multiply(z, z->rows, z->cols, side, wide ? b : x, wide ? x : b, z->y));
     float *old = z->x;
@@ -176,22 +269,63 @@ status muon_orthogonalise(gemm_type type, int n, int64_t rows, int64_t cols, flo
 
 /* -- the update -- */
 
+typedef struct update_job {
+    const muon_step *step;
+    int64_t count;
+    double size; /* of the update */
+    const float *grad, *x;
+    float *m, *u, *w;
+} update_job;
+
+/* m = mu m + g, u = mu m + g. */
+static void momentum_chunk(void *context, int64_t chunk) {
+    const update_job *j = context;
+    const muon_step *s = j->step;
+    int64_t at = chunk * PIECE, n = smaller(PIECE, j->count - at);
+    vector_scale(DTYPE_F32, n, s->momentum, j->m + at);
+    vector_axpy(DTYPE_F32, n, s->grad_scale, j->grad + at, j->m + at);
+    vector_copy(DTYPE_F32, n, j->m + at, j->u + at);
+    vector_scale(DTYPE_F32, n, s->momentum, j->u + at);
+    vector_axpy(DTYPE_F32, n, s->grad_scale, j->grad + at, j->u + at);
+}
+
+static void apply_chunk(void *context, int64_t chunk) {
+    const update_job *j = context;
+    const muon_step *s = j->step;
+    int64_t at = chunk * PIECE, n = smaller(PIECE, j->count - at);
+    vector_scale(DTYPE_F32, n, 1 - s->lr * s->weight_decay, j->w + at);
+    vector_axpy(DTYPE_F32, n, -s->lr * j->size, j->x + at, j->w + at);
+}
+
+/* Per Newton-Schulz step two symmetric products, counted by half, and one that is not. */
+static profile_work products_work(const matrix_group *g, gemm_type type) {
+    double side = (double)smaller(g->rows, g->cols), length = (double)larger(g->rows, g->cols);
+    double flops = side * side * (length + side + 2 * length) * STEPS * g->n;
+    return (profile_work){type == GEMM_F32 ? PROFILE_F32 : PROFILE_BF16, flops,
+                          STEPS * 4.0 * g->n * (3 * side * length + 6 * side * side)};
+}
+
 static status update_group(param *p, const matrix_group *g, const muon_step *s, float *m,
                            arena *scratch) {
-    int64_t count = g->n * g->rows * g->cols;
-    const float *grad = (const float *)p->grad + g->first;
-    float *w = (float *)p->master + g->first, *u, *x;
-    u = arena_alloc(scratch, (size_t)count * sizeof(float));
-    if (u == NULL) return STATUS_MEMORY;
-    vector_scale(DTYPE_F32, count, s->momentum, m + g->first);
-    vector_axpy(DTYPE_F32, count, s->grad_scale, grad, m + g->first);
-    vector_copy(DTYPE_F32, count, m + g->first, u);
-    vector_scale(DTYPE_F32, count, s->momentum, u);
-    vector_axpy(DTYPE_F32, count, s->grad_scale, grad, u);
-    TRY(muon_orthogonalise(s->type, g->n, g->rows, g->cols, u, scratch, &x));
-    double size = MATCH_ADAMW * sqrt((double)larger(g->rows, g->cols));
-    vector_scale(DTYPE_F32, count, 1 - s->lr * s->weight_decay, w);
-    vector_axpy(DTYPE_F32, count, -s->lr * size, x, w);
+    int64_t count = g->n * g->rows * g->cols, pieces = (count + PIECE - 1) / PIECE;
+    update_job j = {.step = s,
+                    .count = count,
+                    .size = MATCH_ADAMW * sqrt((double)larger(g->rows, g->cols)),
+                    .grad = (const float *)p->grad + g->first,
+                    .m = m + g->first,
+                    .w = (float *)p->master + g->first};
+    float *x;
+    j.u = arena_alloc(scratch, (size_t)count * sizeof(float));
+    if (j.u == NULL) return STATUS_MEMORY;
+    pool_for(pieces, momentum_chunk, &j);
+    profile_lap(s->profile, "muon", "momentum",
+                (profile_work){PROFILE_BYTES, 0, 20.0 * (double)count});
+    TRY(muon_orthogonalise(s->type, g->n, g->rows, g->cols, j.u, scratch, &x));
+    profile_lap(s->profile, "muon", "products", products_work(g, s->type));
+    j.x = x;
+    pool_for(pieces, apply_chunk, &j);
+    profile_lap(s->profile, "muon", "update",
+                (profile_work){PROFILE_BYTES, 0, 12.0 * (double)count});
     return STATUS_OK;
 }
 

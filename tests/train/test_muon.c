@@ -125,6 +125,67 @@ TEST(newton_schulz_keeps_singular_vectors) {
     arena_clear(&scratch);
 }
 
+/* -- the unfused twin: whole products, one pass per operation -- */
+
+static status plain_product(gemm_type type, int64_t m, int64_t n, int64_t k, const float *a,
+                            bool a_across, int64_t lda, const float *b, bool b_across, int64_t ldb,
+                            float *c) {
+    return gemm(&(gemm_call){.type = type,
+                             .m = m,
+                             .n = n,
+                             .k = k,
+                             .a = a,
+                             .a_stride_m = a_across ? 1 : lda,
+                             .a_stride_k = a_across ? lda : 1,
+                             .b_raw = b,
+                             .b_stride_n = b_across ? ldb : 1,
+                             .b_stride_k = b_across ? 1 : ldb,
+                             .c = c,
+                             .ldc = n});
+}
+
+static status plain_orthogonalise(gemm_type type, int64_t rows, int64_t cols, float *x, float *y,
+                                  float *a, float *b) {
+    bool wide = rows <= cols;
+    int64_t side = wide ? rows : cols, length = wide ? cols : rows, count = rows * cols;
+    vector_scale(DTYPE_F32, count, 1 / sqrt(vector_sum_squares(DTYPE_F32, count, x)), x);
+    for (int step = 0; step < 5; step++) {
+        TRY(plain_product(type, side, side, length, x, !wide, cols, x, wide, cols, a));
+        TRY(plain_product(type, side, side, side, a, false, side, a, false, side, b));
+        vector_scale(DTYPE_F32, side * side, 2.0315, b);
+        vector_axpy(DTYPE_F32, side * side, -4.7750, a, b);
+        for (int64_t i = 0; i < side; i++)
+            b[i * (side + 1)] += 3.4445f;
+        if (wide)
+            TRY(plain_product(type, rows, cols, side, b, false, side, x, false, cols, y));
+        else
+            TRY(plain_product(type, rows, cols, side, x, false, cols, b, false, side, y));
+        memcpy(x, y, (size_t)count * sizeof *x);
+    }
+    return STATUS_OK;
+}
+
+TEST(newton_schulz_has_the_bits_of_its_unfused_twin) {
+    enum { MOST = 320 * 200, SQUARE = 200 * 200 };
+    static const int64_t sizes[][2] = {{200, 320}, {320, 200}, {130, 130}, {64, 65}, {33, 47}};
+    static const gemm_type types[] = {GEMM_F32, GEMM_BF16, GEMM_BF16_DOT};
+    static float x[MOST], twin[MOST], y[MOST], a[SQUARE], b[SQUARE], *z;
+    arena scratch;
+    REQUIRE_OK(open_scratch(&scratch));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int k = 0; k < 3; k++) {
+            int64_t rows = sizes[i][0], cols = sizes[i][1];
+            fill(x, rows * cols, i, 0.1);
+            memcpy(twin, x, sizeof x);
+            REQUIRE_OK(muon_orthogonalise(types[k], 1, rows, cols, x, &scratch, &z));
+            REQUIRE_OK(plain_orthogonalise(types[k], rows, cols, twin, y, a, b));
+            CHECK(memcmp(z, twin, (size_t)(rows * cols) * sizeof *z) == 0,
+                  "%" PRId64 " x %" PRId64 " in %s differs", rows, cols, gemm_type_name(types[k]));
+            arena_reset(&scratch, 0);
+        }
+    arena_clear(&scratch);
+}
+
 TEST(newton_schulz_ignores_scale_and_company) {
     enum { ROWS = 20, COLS = 28, COUNT = ROWS * COLS };
     static float x[3 * COUNT], alone[COUNT], *y, *z;
