@@ -188,3 +188,18 @@ TEST(what_does_not_fit_is_refused_with_two_remedies) {
           (int)error_last()->id, error_last()->what);
     CHECK(strstr(error_last()->fix, "--grad-lanes 1") != NULL, "%s", error_last()->fix);
 }
+
+TEST(two_runs_are_compared_step_by_step) {
+    train_settings a, b;
+    double first[3], second[3];
+    REQUIRE_OK(fixture_settings(&a, "compare-a", FIXTURE_DENSE, 10));
+    REQUIRE_OK(fixture_settings(&b, "compare-b", FIXTURE_EXPERTS, 10));
+    REQUIRE_OK(train_compare(&a, &b, 3, first, second));
+    for (int i = 0; i < 3; i++)
+        CHECK(first[i] > 0 && second[i] > 0, "pair %d took %g and %g s", i, first[i], second[i]);
+    CHECK(!path_exists(a.run) && !path_exists(b.run), "a comparison left a run behind");
+    b.d_model = 33; /* no multiple of what the blocks need */
+    b.d_expert = 0;
+    b.n_expert_used = 1000;
+    CHECK(train_compare(&a, &b, 3, first, second) != STATUS_OK, "a bad model was compared");
+}
