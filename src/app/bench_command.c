@@ -191,6 +191,32 @@ static status moe_rows(const bench_settings *o, const char *size, const bench_pa
     return bench_moe(&s, gemm_type_name(type), (int)o->pairs, t);
 }
 
+#define ADAMW_BYTES 28 /* per parameter: gradient, weight and two moments read, three written */
+
+/* AdamW against the traffic of a copy; Muon's products make it a multiple of that. */
+static status optimiser_rows(const bench_settings *o, const char *size, const bench_paths *paths,
+                             gemm_type type, bench_table *t) {
+    train_settings s;
+    double adamw, muon, traffic, budget = o->seconds / 5;
+    int64_t parameters;
+    TRY(train_settings_of(&s, o, size, paths, type));
+    TRY(train_measure_update(&s, budget, &adamw, &parameters));
+    s.optimiser = OPTIMISER_MUON;
+    TRY(train_measure_update(&s, budget, &muon, &parameters));
+    TRY(bench_traffic(0.3, &traffic));
+    bench_row row = {.tier = kernels_tier(), .threads = pool_threads(), .unit = "GB/s"};
+    const char *kind = gemm_type_name(type);
+    snprintf(row.name, sizeof row.name, "optimizer/adamw %s %s", size, kind);
+    row.value = 1e-9 * ADAMW_BYTES * (double)parameters / adamw, row.floor = 1e-9 * traffic;
+    TRY(bench_table_add(t, row));
+    snprintf(row.name, sizeof row.name, "optimizer/muon %s %s", size, kind);
+    row.value = 1e3 * muon, row.unit = "ms", row.floor = 0;
+    TRY(bench_table_add(t, row));
+    snprintf(row.name, sizeof row.name, "optimizer/muon over adamw %s %s", size, kind);
+    row.value = muon / adamw, row.unit = "times";
+    return bench_table_add(t, row);
+}
+
 static status bench_train(const bench_settings *o, bench_table *t) {
     for (const char *at = o->size; *at != '\0';) {
         char size[64];
@@ -202,6 +228,7 @@ static status bench_train(const bench_settings *o, bench_table *t) {
         memcpy(size, at, n);
         size[n] = '\0';
         TRY(each_precision(o, size, train_rows, t));
+        TRY(each_precision(o, size, optimiser_rows, t));
         at += n + (at[n] == ',');
     }
     return STATUS_OK;
@@ -302,7 +329,7 @@ static const command elements_command = {.name = "rows",
                                          .threads = true};
 static const command train_bench_command = {
     .name = "train",
-    .summary = "whole training steps against the sum of their kernels",
+    .summary = "whole training steps against the sum of their kernels; the optimisers",
     .examples =
         "fathom bench train --size f-15m\nfathom bench train --size dense-12x768 --precision f32",
     .options = tables,
@@ -331,14 +358,9 @@ static const command all_command = {.name = "all",
                                     .options = tables,
                                     .run = run_all,
                                     .threads = true};
-static const command *const children[] = {&floors_command,
-                                          &gemm_command,
-                                          &elements_command,
-                                          &train_bench_command,
-                                          &tokenizer_bench_command,
-                                          &moe_command,
-                                          &all_command,
-                                          NULL};
+static const command *const children[] = {
+    &floors_command,          &gemm_command, &elements_command, &train_bench_command,
+    &tokenizer_bench_command, &moe_command,  &all_command,      NULL};
 
 const command bench_command = {
     .name = "bench",

@@ -54,6 +54,10 @@ json_t *plan_json(const train_plan *p); /* NULL when out of memory */
 /* Tokens per second of whole steps (forward, backward, update) of these settings, measured for
  * about `seconds` on random weights and the real data. */
 status train_measure(const train_settings *s, double seconds, double *tokens_per_second) MUST_CHECK;
+/* Best seconds of one update of the optimiser, looked for during about `seconds`, and the parameters
+ * it moves. Nothing is written. */
+status train_measure_update(const train_settings *s, double seconds, double *best,
+                            int64_t *parameters) MUST_CHECK;
 /* Seconds of `pairs` steps of two runs that alternate, after one of each; both are then as if they
  * had never been. Nothing is written. */
 status train_compare(const train_settings *a, const train_settings *b, int pairs,

@@ -203,3 +203,15 @@ TEST(two_runs_are_compared_step_by_step) {
     b.n_expert_used = 1000;
     CHECK(train_compare(&a, &b, 3, first, second) != STATUS_OK, "a bad model was compared");
 }
+
+TEST(updates_are_measured_for_both_optimisers) {
+    train_settings s;
+    double best;
+    int64_t parameters;
+    REQUIRE_OK(fixture_settings(&s, "updates", FIXTURE_EXPERTS, 10));
+    for (int kind = OPTIMISER_ADAMW; kind <= OPTIMISER_MUON; kind++) {
+        s.optimiser = (optimiser_kind)kind;
+        REQUIRE_OK(train_measure_update(&s, 0.001, &best, &parameters));
+        CHECK(best > 0 && best < 60 && parameters > 10000, "%g s for %" PRId64, best, parameters);
+    }
+}
