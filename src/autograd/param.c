@@ -8,9 +8,9 @@
  * in f64 sets too, which therefore hold the same model.
  *
  * Packed copies live in an arena that is reserved for the worst case (each matrix in both
- * directions, in its widest type and in bf16) and touched only as far as used. Asking for another
- * type than the last one packs again, into the same memory where it fits: evaluation in f32 beside
- * training in bf16 takes two rooms per matrix, however often they alternate.
+ * directions, in its widest type and both kinds of bf16) and touched only as far as used. Asking for
+ * another type than the last one packs again, into the same memory where it fits: evaluation in f32
+ * beside training in bf16 takes two rooms per matrix, however often they alternate.
  *
  * Mind: addresses of parameters are stable; `packed` arrays are valid until the set is cleared,
  * their contents until the next param_packed of another type or version.
@@ -200,7 +200,8 @@ static status packs_init(param_set *s) {
     for (int i = 0; i < s->n; i++) {
         if (s->all[i]->rank < 2) continue;
         stack m = stack_of(s->all[i]);
-        bytes += room_of(s->dtype == DTYPE_F64 ? GEMM_F64 : GEMM_F32, &m) + room_of(GEMM_BF16, &m);
+        bytes += room_of(s->dtype == DTYPE_F64 ? GEMM_F64 : GEMM_F32, &m) + room_of(GEMM_BF16, &m) +
+                 room_of(GEMM_BF16_DOT, &m);
         bytes += 2 * ((size_t)m.n * sizeof(packed_matrix) + ALIGNMENT);
     }
     return arena_init(&s->packs, "packed parameters", bytes);

@@ -146,6 +146,22 @@ TEST(param_packed_copies_follow_the_master) {
     param_set_clear(&s);
 }
 
+/* Each type larger than the one before, so that no room serves twice. */
+TEST(param_packed_copies_have_room_in_every_type) {
+    static const gemm_type types[] = {GEMM_BF16_DOT, GEMM_BF16, GEMM_F32};
+    param_set s;
+    const packed_matrix *m;
+    REQUIRE(describe(&s, DTYPE_F32, false), "setup");
+    REQUIRE_OK(param_set_allocate(&s));
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < s.n; i++)
+            for (int direction = 0; direction < 2 && s.all[i]->rank > 1; direction++) {
+                REQUIRE_OK(param_packed(&s, s.all[i], direction, types[t], &m));
+                CHECK(m->type == types[t], "%s as %s", s.all[i]->name, gemm_type_name(types[t]));
+            }
+    param_set_clear(&s);
+}
+
 static status whole_life(param_set *s) {
     int64_t dims[] = {4, 4};
     const packed_matrix *m;
