@@ -60,7 +60,7 @@ status train_measure_update(const train_settings *s, double seconds, double *bes
                             int64_t *parameters) MUST_CHECK;
 /* Seconds of `pairs` steps of two runs that alternate, after one of each; both are then as if they
  * had never been. Nothing is written. */
-status train_compare(const train_settings *a, const train_settings *b, int pairs,
-                     double *seconds_a, double *seconds_b) MUST_CHECK;
+status train_compare(const train_settings *a, const train_settings *b, int pairs, double *seconds_a,
+                     double *seconds_b) MUST_CHECK;
 
 #endif
