@@ -101,23 +101,15 @@ static status read_stops(bundle *b, const json_t *config) {
 status bundle_open(bundle *b, const char *path) {
     memset(b, 0, sizeof *b);
     char file[PATH_SIZE];
-    model_config config;
-    json_t *object = NULL;
     status s = bundle_find(b->path, path);
     if (s != STATUS_OK) return s;
-    TRY_GOTO(s, path_join(file, b->path, "config.json"));
-    TRY_GOTO(s, json_read(file, &object));
-    TRY_GOTO(s, model_config_from_json(&config, object, file));
-    TRY_GOTO(s, model_init(&b->model, &config, DTYPE_F32));
-    TRY_GOTO(s, path_join(file, b->path, "model.safetensors"));
-    TRY_GOTO(s, model_load(&b->model, file));
+    TRY_GOTO(s, model_open(&b->model, b->path));
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
     TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));
     TRY_GOTO(s, tokenizer_fits(b, file));
     TRY_GOTO(s, read_stops(b, object));
     s = chat_format_open(&b->chat, b->path);
 done:
-    json_decref(object);
     if (s != STATUS_OK) bundle_close(b);
     return s;
 }

@@ -248,7 +248,8 @@ static void read_common(reader *r, model_config *c) {
 }
 
 static void read_dense(reader *r, model_config *c, unsigned family) {
-    int64_t head_dim = c->n_head > 0 ? c->d_model / c->n_head : 0;
+    bool sane = c->n_head > 0 && c->d_model <= INT_MAX; /* the check names it if not */
+    int64_t head_dim = sane ? c->d_model / c->n_head : 0;
     if (r->state == STATUS_OK && !has_value(r->object, "head_dim") &&
         (c->n_head < 1 || c->d_model % c->n_head != 0))
         r->state = refuse(

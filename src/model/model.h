@@ -69,8 +69,16 @@ typedef struct kv_shape {
 } kv_shape;
 kv_shape model_kv_shape(const model *m);
 
-/* Saves masters as Hugging Face tensors, F32 / loads F32, F16 or BF16 ones; every tensor must be
- * there with its shape (F_TENSOR_MISSING, F_SHAPE name it), extra ones are an error. */
+/* A published folder: config.json and model.safetensors, or shards with their index. F_MODEL_MEMORY
+ * with both numbers if it cannot fit; nothing is left in m after a failure. */
+status model_open(model *m, const char *folder) MUST_CHECK;
+status model_config_read(model_config *c, const char *folder) MUST_CHECK; /* its config.json */
+/* Bytes that a described model takes once it has run: masters and packed copies. */
+int64_t model_bytes(const model *m);
+
+/* Saves masters as Hugging Face tensors, F32 / loads F32, F16, BF16 or block-scaled F8_E4M3 ones from a
+ * file, an index or a folder; every tensor must be there with its shape (F_TENSOR_MISSING, F_SHAPE name
+ * it), extra ones are an error. */
 status model_save(const model *m, const char *path) MUST_CHECK;
 status model_load(model *m, const char *path) MUST_CHECK;
 

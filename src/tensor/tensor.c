@@ -133,3 +133,20 @@ uint16_t f32_to_f16(float f) {
     uint32_t base = exponent >= 113 ? (exponent - 113) << 10 : 0;
     return (uint16_t)(sign | (base + kept));
 }
+
+float f8_e4m3_to_f32(uint8_t b) {
+    uint32_t sign = (uint32_t)(b & 0x80u) << 24, exponent = b >> 3 & 0xFu, fraction = b & 7u;
+    union {
+        uint32_t u;
+        float f;
+    } v;
+    if (exponent == 0xF && fraction == 7) {
+        v.u = 0x7FC00000u;
+    } else if (exponent > 0) {
+        v.u = (exponent + 120) << 23 | fraction << 20;
+    } else {
+        v.f = (float)fraction * 0x1p-9f; /* zero and subnormals: exact */
+    }
+    v.u |= sign;
+    return v.f;
+}

@@ -42,6 +42,13 @@ TEST(f16_every_value_survives_f32) {
         uint16_t back = f32_to_f16(f);
         CHECK(back == (nan ? (h | 0x200) : h), "%04x -> %04x", h, back);
     }
+    CHECK(f8_e4m3_to_f32(0x38) == 1.0f && f8_e4m3_to_f32(0xC4) == -3.0f &&
+              f8_e4m3_to_f32(0x7E) == 448.0f && f8_e4m3_to_f32(0x01) == 0x1p-9f &&
+              f8_e4m3_to_f32(0x08) == 0x1p-6f,
+          "8 bits");
+    CHECK(f8_e4m3_to_f32(0x7F) != f8_e4m3_to_f32(0x7F) &&
+              f8_e4m3_to_f32(0xFF) != f8_e4m3_to_f32(0xFF),
+          "NaN of 8 bits");
     CHECK(f16_to_f32(0x3C00) == 1.0f && f16_to_f32(0xC000) == -2.0f, "one, minus two");
     CHECK(f16_to_f32(0x0001) == 0x1p-24f && f16_to_f32(0x7BFF) == 65504.0f, "ends");
 }
