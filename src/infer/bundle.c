@@ -84,14 +84,11 @@ static void take_stops(bundle *b, const json_t *config) {
 }
 
 /* What ends an answer: generation_config.json says it, config.json where that is missing. */
-static status read_stops(bundle *b, const json_t *config) {
+static status read_stops(bundle *b) {
     char file[PATH_SIZE];
     json_t *generation;
     TRY(path_join(file, b->path, "generation_config.json"));
-    if (!path_exists(file)) {
-        take_stops(b, config);
-        return STATUS_OK;
-    }
+    if (!path_exists(file)) TRY(path_join(file, b->path, "config.json"));
     TRY(json_read(file, &generation));
     take_stops(b, generation);
     json_decref(generation);
@@ -107,7 +104,7 @@ status bundle_open(bundle *b, const char *path) {
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
     TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));
     TRY_GOTO(s, tokenizer_fits(b, file));
-    TRY_GOTO(s, read_stops(b, object));
+    TRY_GOTO(s, read_stops(b));
     s = chat_format_open(&b->chat, b->path);
 done:
     if (s != STATUS_OK) bundle_close(b);

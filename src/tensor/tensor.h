@@ -71,7 +71,7 @@ static inline uint16_t f32_to_bf16(float f) {
 }
 float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f);
-float f8_e4m3_to_f32(
-    uint8_t b); /* 4 bits of exponent, bias 7; no infinity, 0x7F and 0xFF are NaN */
+/* 4 bits of exponent, bias 7; no infinity, 0x7F and 0xFF are NaN. */
+float f8_e4m3_to_f32(uint8_t b);
 
 #endif
