@@ -1,7 +1,7 @@
 """make.py OUT - logits of tiny models, computed by transformers.
 
 For each family a random model of a few thousand weights is built from its config class, saved, and its
-tensors are replaced by numbers of an integer formula (weight below; tests/model/test_golden.c has the
+tensors are replaced by numbers of an integer formula (weight below; tests/model/golden_weights.c has the
 same one), so that only the configuration, the names and shapes of the tensors as saved, the ids of a
 prompt and the logits need to be stored. The weights are exact in bf16 and f16.
 

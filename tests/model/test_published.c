@@ -1,4 +1,4 @@
-/* test_golden.c - logits of an independent implementation (tests/golden/model) on the same weights.
+/* test_published.c - logits of an independent implementation (tests/golden/model) on the same weights.
  *
  * For every case the file of weights is written as published (one or several files, F32, F16, BF16,
  * experts apart or fused), loaded, and run as one prompt and token by token from a cache of keys. The
