@@ -59,7 +59,8 @@ void profile_add(profile *p, const char *op, const char *part, const profile_wor
     profile_row *row = &p->rows[at];
     bool worked = work->flops > 0 || work->bytes > 0;
     if (worked) row->unit = work->unit;
-    row->laps += worked || seconds >= TINY_SECONDS;
+    bool workless = !(row->flops > 0 || row->bytes > 0);
+    row->laps += worked || (workless && seconds >= TINY_SECONDS);
     row->seconds += seconds;
     row->flops += work->flops;
     row->bytes += work->bytes;
