@@ -6,9 +6,10 @@
 
 # shellcheck disable=SC2034 # both are read by the callers
 packages_build='meson ninja-build pkg-config gcc libc6-dev libjansson-dev libinih-dev
-libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev liblzma-dev libssl-dev libedit-dev'
+libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev liblzma-dev libssl-dev libedit-dev
+libpcre2-dev'
 # shellcheck disable=SC2034
-packages_test='libpcre2-dev python3'
+packages_test='python3'
 
 # Where colour and moving lines are welcome.
 is_terminal() { [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; }

@@ -26,6 +26,7 @@ struct encoder {
     cache_entry *cache; /* [1 << CACHE_BITS] */
     merge_scratch scratch;
     nfc_buffer nfc;
+    cut_work cuts;
     uint8_t *marked; /* text of a SentencePiece vocabulary: blanks in front, marks become blanks */
     size_t marked_room;
 };
@@ -53,6 +54,7 @@ void encoder_free(encoder *e) {
     if (e == NULL) return;
     merge_scratch_clear(&e->scratch);
     nfc_clear(&e->nfc);
+    cut_work_clear(&e->cuts);
     mem_free(e->marked);
     mem_free(e->cache);
     mem_free(e);
@@ -153,19 +155,31 @@ static bool lacks_one(const tokenizer *t, const uint8_t *piece, size_t n) {
     return false;
 }
 
+/* A piece of a text that goes on for `left` bytes from its start. */
+static inline status add_piece(encoder *e, const uint8_t *piece, size_t n, size_t left,
+                               token_list *out) {
+    if (lacks_one(e->t, piece, n)) return add_without_lacking(e, piece, n, out);
+    return n <= CACHE_BYTES ? add_short_piece(e, piece, n, left, out)
+                            : add_long_piece(e, piece, n, out);
+}
+
+static status add_by_rules(encoder *e, const uint8_t *text, size_t n, token_list *out) {
+    if (n > 0) TRY(cut_text(&e->t->cuts, &e->cuts, &text, n));
+    for (size_t i = 0; n > 0 && i < e->cuts.n; i++) {
+        size_t from = e->cuts.spans[i].from, bytes = e->cuts.spans[i].to - from;
+        TRY(add_piece(e, text + from, bytes, bytes, out));
+    }
+    return STATUS_OK;
+}
+
 /* Text without added tokens, in normal form. */
 static status add_plain(encoder *e, const uint8_t *text, size_t n, token_list *out) {
+    if (e->t->pretokenizer == PRETOKENIZER_RULES) return add_by_rules(e, text, n, out);
     size_t ends[ENDS], at = 0, from = 0;
     while (at < n) {
         size_t count = pretokenize(e->t->pretokenizer, text, n, &at, ends, ENDS);
         for (size_t i = 0; i < count; from = ends[i++]) {
-            size_t bytes = ends[i] - from;
-            if (lacks_one(e->t, text + from, bytes)) {
-                TRY(add_without_lacking(e, text + from, bytes, out));
-                continue;
-            }
-            TRY(bytes <= CACHE_BYTES ? add_short_piece(e, text + from, bytes, n - from, out)
-                                     : add_long_piece(e, text + from, bytes, out));
+            TRY(add_piece(e, text + from, ends[i] - from, n - from, out));
         }
     }
     return STATUS_OK;

@@ -456,6 +456,7 @@ static const struct {
     [PRETOKENIZER_SMOLLM] = {"smollm", {"\\p{N}", GPT2_REGEX}},
     [PRETOKENIZER_BLANKS] = {"blanks", {NULL}},
     [PRETOKENIZER_EVERY_BLANK] = {"every blank", {NULL}},
+    [PRETOKENIZER_RULES] = {"rules of its own", {NULL}},
 };
 
 const char *pretokenizer_name(pretokenizer kind) {

@@ -32,6 +32,7 @@ typedef enum pretokenizer {
     PRETOKENIZERS,                       /* those of byte-level vocabularies end here */
     PRETOKENIZER_BLANKS = PRETOKENIZERS, /* before every run of blanks: SentencePiece */
     PRETOKENIZER_EVERY_BLANK,            /* before every blank: Metaspace */
+    PRETOKENIZER_RULES,                  /* steps that only a tokenizer knows: cut_rules.h */
 } pretokenizer;
 
 /* Cuts from *at on until the text or the room is used up; writes the end of each piece and moves

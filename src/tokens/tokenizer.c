@@ -64,6 +64,8 @@ void tokenizer_free(tokenizer *t) {
     mem_free(t->added);
     mem_free(t->priority);
     mem_free(t->post_processor);
+    cut_rules_clear(&t->cuts);
+    mem_free(t->cuts_json);
     mem_free(t->token_slots);
     mem_free(t->pairs);
     mem_free(t->pair_filter);
@@ -363,6 +365,8 @@ static void name_bos_eos(tokenizer *t) {
         "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "</s>", NULL};
     t->bos = find_named(t, bos);
     t->eos = find_named(t, eos);
+    t->said_bos = t->bos;
+    t->said_eos = t->eos;
 }
 
 static void take_fingerprint(tokenizer *t) {
@@ -377,6 +381,7 @@ static void take_fingerprint(tokenizer *t) {
     int32_t rules[] = {(int32_t)t->pretokenizer, t->nfc, t->ignore_merges};
     h = hash64(rules, sizeof rules, h);
     if (t->priority != NULL) h = hash64(t->priority, (size_t)t->n_merges * 4, h);
+    if (t->cuts_json != NULL) h = hash64(t->cuts_json, strlen(t->cuts_json), h);
     int32_t blanks[] = {t->spelling, t->blank_prefix, t->strip_blank};
     t->fingerprint = t->spelling == SPELLING_BYTE_MAP ? h : hash64(blanks, sizeof blanks, h);
 }

@@ -7,7 +7,7 @@
  *                    dropout, unk_token, prefix, suffix or byte_fallback
  *     added_tokens   id, content, special, normalized; no single_word, lstrip, rstrip
  *     normalizer     null, NFC, or a Sequence of these
- *     pre_tokenizer  ByteLevel alone, or Split expressions of pretokenize.h and then ByteLevel
+ *     pre_tokenizer  steps of tokenizer_rules.c, one of them ByteLevel
  *     post_processor kept as it is; a TemplateProcessing names BOS and EOS
  *     decoder        ByteLevel
  *     truncation, padding   null
@@ -17,29 +17,28 @@
  * spellings that equal an added token, or hold characters outside the map, stand for their own
  * UTF-8 bytes, as in Hugging Face's decoder, and take no part in BPE.
  */
-#include "base/json.h"
-#include "tokens/tokens_internal.h"
+#include "tokens/tokenizer_json.h"
 
 #include <inttypes.h>
 
 typedef struct json_source {
     const char *where;
     json_t *root, *model, *vocab, *merges, *added;
+    token_spelling spelling_kind;
     int64_t n;             /* tokens */
     const char **spelling; /* [n] key in the vocabulary, NULL = not there */
     json_t **added_object; /* [n] added token of this id, NULL = none */
 } json_source;
 
-static status unsupported(const char *what, const char *where, const char *why) {
+status tokenizer_unsupported(const char *what, const char *where, const char *why) {
     return FAIL(F_TOKENIZER_UNSUPPORTED, what, where, why,
-                "use a model with a byte-level BPE tokenizer (DeepSeek, Qwen, GPT-2, Llama 3)");
+                "use a model with a BPE tokenizer as DeepSeek, Qwen, GPT-2 and Llama have");
 }
 
 /* -- single values -- */
 
-/* object[key] as a bool; `standard` if it is absent or null. */
-static status read_bool(const json_t *object, const char *key, bool standard, const char *where,
-                        bool *out) {
+status tokenizer_read_bool(const json_t *object, const char *key, bool standard, const char *where,
+                           bool *out) {
     const json_t *value = json_object_get(object, key);
     *out = standard;
     if (value == NULL || json_is_null(value)) return STATUS_OK;
@@ -50,8 +49,7 @@ static status read_bool(const json_t *object, const char *key, bool standard, co
     return STATUS_OK;
 }
 
-/* The "type" of an object that has one, "" for null or absent. */
-static status read_type(const json_t *object, const char *where, const char **type) {
+status tokenizer_read_type(const json_t *object, const char *where, const char **type) {
     *type = "";
     if (object == NULL || json_is_null(object)) return STATUS_OK;
     *type = json_string_value(json_object_get(object, "type"));
@@ -65,115 +63,28 @@ static status refuse_setting(const json_t *object, const char *key, const char *
     const json_t *value = json_object_get(object, key);
     if (value == NULL || json_is_null(value) || json_is_false(value)) return STATUS_OK;
     if (json_is_string(value) && json_string_length(value) == 0) return STATUS_OK;
-    return unsupported(text("%s is set", key), where, "this setting changes ids and is not known");
+    return tokenizer_unsupported(text("%s is set", key), where,
+                                 "this setting changes ids and is not known");
 }
 
 /* -- rules around the model -- */
 
 static status read_normalizer(const json_t *object, const char *where, bool *nfc) {
     const char *type;
-    TRY(read_type(object, where, &type));
+    TRY(tokenizer_read_type(object, where, &type));
     if (*type == 0) return STATUS_OK;
     if (strcmp(type, "NFC") == 0) {
         *nfc = true;
         return STATUS_OK;
     }
     if (strcmp(type, "Sequence") != 0)
-        return unsupported(text("normalizer \"%.60s\" is not known", type), where,
-                           "NFC is the only one that is");
+        return tokenizer_unsupported(text("normalizer \"%.60s\" is not known", type), where,
+                                     "NFC is the only one that is");
     json_t *list;
     TRY(json_get_array(object, "normalizers", &list, where));
     for (size_t i = 0; i < json_array_size(list); i++)
         TRY(read_normalizer(json_array_get(list, i), where, nfc));
     return STATUS_OK;
-}
-
-/* The next unit of an expression: a character, or an escape as one. "\r" and "\n" are the
- * characters they mean, because files spell them either way. */
-static int regex_unit(const char **p) {
-    const char *at = *p;
-    if (at[0] == 0) return 0;
-    if (at[0] != '\\' || at[1] == 0) {
-        *p = at + 1;
-        return (unsigned char)at[0];
-    }
-    *p = at + 2;
-    if (at[1] == 'r') return '\r';
-    return at[1] == 'n' ? '\n' : 0x100 | (unsigned char)at[1];
-}
-
-static bool same_regex(const char *a, const char *b) {
-    for (;;) {
-        int left = regex_unit(&a), right = regex_unit(&b);
-        if (left != right) return false;
-        if (left == 0) return true;
-    }
-}
-
-static status find_regexes(const char *const *regex, int n, const char *where, pretokenizer *out) {
-    for (int kind = 0; kind < PRETOKENIZERS; kind++) {
-        int i = 0;
-        while (i < n && pretokenizer_regex(kind, i) != NULL &&
-               same_regex(regex[i], pretokenizer_regex(kind, i)))
-            i++;
-        if (i < n || pretokenizer_regex(kind, i) != NULL) continue;
-        *out = (pretokenizer)kind;
-        return STATUS_OK;
-    }
-    return unsupported(text("pre-tokenizer expression \"%.200s\" is not known", regex[0]), where,
-                       "only those of GPT-2, DeepSeek-V3, Qwen2 and Llama 3 are");
-}
-
-static status read_split(const json_t *object, const char *where, const char **regex) {
-    json_t *pattern;
-    const char *behavior;
-    bool invert;
-    TRY(json_get_object(object, "pattern", &pattern, where));
-    *regex = json_string_value(json_object_get(pattern, "Regex"));
-    if (*regex == NULL)
-        return unsupported("a Split pattern is not a regular expression", where,
-                           "only \"Regex\" patterns are known");
-    TRY(json_get_string(object, "behavior", &behavior, where));
-    TRY(read_bool(object, "invert", false, where, &invert));
-    if (strcmp(behavior, "Isolated") != 0 || invert)
-        return unsupported(
-            text("Split behavior \"%.40s\"%s is not known", behavior, invert ? " inverted" : ""),
-            where, "only \"Isolated\" is");
-    return STATUS_OK;
-}
-
-static status read_pretokenizer(const json_t *object, const char *file, pretokenizer *out) {
-    const char *where = text("%s: pre_tokenizer", file), *type;
-    TRY(read_type(object, where, &type));
-    json_t *list = NULL;
-    size_t n = 1;
-    if (strcmp(type, "Sequence") == 0) {
-        TRY(json_get_array(object, "pretokenizers", &list, where));
-        n = json_array_size(list);
-    }
-    const char *regex[PRETOKENIZER_PASSES + 1] = {"(none)"};
-    int n_regex = 0;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *part = list != NULL ? json_array_get(list, i) : object;
-        TRY(read_type(part, where, &type));
-        if (strcmp(type, "Split") == 0 && n_regex < PRETOKENIZER_PASSES && i + 1 < n) {
-            TRY(read_split(part, where, &regex[n_regex++]));
-            continue;
-        }
-        if (strcmp(type, "ByteLevel") != 0 || i + 1 < n)
-            return unsupported(text("pre-tokenizer \"%.60s\" is not known here", type), where,
-                               "Split expressions and then ByteLevel are");
-        bool use_regex;
-        TRY(refuse_setting(part, "add_prefix_space", where));
-        TRY(read_bool(part, "use_regex", true, where, &use_regex));
-        if (use_regex && n_regex > 0)
-            return unsupported("ByteLevel splits again after other expressions", where,
-                               "this combination is not known");
-        if (use_regex) regex[n_regex++] = pretokenizer_regex(PRETOKENIZER_GPT2, 0);
-        return find_regexes(regex, n_regex, where, out);
-    }
-    return unsupported("there is no ByteLevel pre-tokenizer", where,
-                       "only byte-level vocabularies are known");
 }
 
 static status check_surroundings(const json_source *f) {
@@ -182,24 +93,31 @@ static status check_surroundings(const json_source *f) {
         const char *key = i == 0 ? "truncation" : "padding";
         const json_t *value = json_object_get(f->root, key);
         if (value != NULL && !json_is_null(value))
-            return unsupported(text("%s is set", key), text("%s: %s", f->where, key),
-                               "a tokenizer here never shortens or pads text");
+            return tokenizer_unsupported(text("%s is set", key), text("%s: %s", f->where, key),
+                                         "a tokenizer here never shortens or pads text");
     }
+    if (f->spelling_kind != SPELLING_BYTE_MAP) return STATUS_OK; /* tokenizer_blanks.c reads it */
     const char *where = text("%s: decoder", f->where);
-    TRY(read_type(json_object_get(f->root, "decoder"), where, &type));
+    TRY(tokenizer_read_type(json_object_get(f->root, "decoder"), where, &type));
     if (strcmp(type, "ByteLevel") == 0) return STATUS_OK;
-    return unsupported(text("decoder \"%.60s\" is not known", type), where, "only ByteLevel is");
+    return tokenizer_unsupported(text("decoder \"%.60s\" is not known", type), where,
+                                 "only ByteLevel is");
 }
 
-static status check_model(const json_source *f) {
-    static const char *const absent[] = {"dropout", "unk_token", "continuing_subword_prefix",
-                                         "end_of_word_suffix", "byte_fallback"};
+static status check_model(json_source *f) {
+    static const char *const absent[] = {"dropout", "continuing_subword_prefix",
+                                         "end_of_word_suffix", "unk_token"};
+    bool fallback;
     const char *where = text("%s: model", f->where), *type = "BPE";
     /* Old files have no type; that there are merges says it as well. */
-    if (json_object_get(f->model, "type") != NULL) TRY(read_type(f->model, where, &type));
+    if (json_object_get(f->model, "type") != NULL) TRY(tokenizer_read_type(f->model, where, &type));
     if (strcmp(type, "BPE") != 0)
-        return unsupported(text("model \"%.60s\" is not known", type), where, "only BPE is");
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
+        return tokenizer_unsupported(text("model \"%.60s\" is not known", type), where,
+                                     "only BPE is");
+    TRY(tokenizer_read_bool(f->model, "byte_fallback", false, where, &fallback));
+    if (fallback)
+        f->spelling_kind = SPELLING_MARKED; /* no text is unknown: all bytes must be there */
+    for (size_t i = 0; i < (fallback ? 3 : 4); i++)
         TRY(refuse_setting(f->model, absent[i], where));
     return STATUS_OK;
 }
@@ -222,15 +140,15 @@ static void read_template(const json_t *object, tokenizer *t) {
 
 static status read_post_processor(const json_t *object, const char *where, tokenizer *t) {
     const char *type;
-    TRY(read_type(object, where, &type));
+    TRY(tokenizer_read_type(object, where, &type));
     if (*type == 0 || strcmp(type, "ByteLevel") == 0) return STATUS_OK;
     if (strcmp(type, "TemplateProcessing") == 0) {
         read_template(object, t);
         return STATUS_OK;
     }
     if (strcmp(type, "Sequence") != 0)
-        return unsupported(text("post-processor \"%.60s\" is not known", type), where,
-                           "only ByteLevel and TemplateProcessing are");
+        return tokenizer_unsupported(text("post-processor \"%.60s\" is not known", type), where,
+                                     "only ByteLevel and TemplateProcessing are");
     json_t *list;
     TRY(json_get_array(object, "processors", &list, where));
     for (size_t i = 0; i < json_array_size(list); i++)
@@ -244,6 +162,23 @@ static status keep_post_processor(const json_source *f, tokenizer *t) {
     if (object == NULL || json_is_null(object)) return STATUS_OK;
     t->post_processor = json_line(object);
     return t->post_processor != NULL ? STATUS_OK : STATUS_MEMORY;
+}
+
+/* Our own key, where BOS or EOS are others than the rest of the file says: {"bos": id, "eos": id}. */
+static status read_ends(const json_source *f, tokenizer *t) {
+    const json_t *ends = json_object_get(f->root, "fathom");
+    t->said_bos = t->bos;
+    t->said_eos = t->eos;
+    for (int i = 0; ends != NULL && i < 2; i++) {
+        const json_t *value = json_object_get(ends, i == 0 ? "bos" : "eos");
+        json_int_t id = json_integer_value(value);
+        if (!json_is_integer(value) || id < -1 || id >= t->n)
+            return tokenizer_damaged(text("%s is not the id of a token", i == 0 ? "bos" : "eos"),
+                                     text("%s: fathom", f->where),
+                                     "it must be one, or -1 for none");
+        *(i == 0 ? &t->bos : &t->eos) = (int32_t)id;
+    }
+    return STATUS_OK;
 }
 
 /* -- ids -- */
@@ -338,7 +273,12 @@ static void fill_tokens(const json_source *f, tokenizer *t) {
         bool added = f->added_object[id] != NULL;
         t->flags[id] = (uint8_t)((added ? TOKEN_ADDED | TOKEN_RAW : 0) |
                                  (f->spelling[id] != NULL ? TOKEN_MODEL : 0));
-        if (!added && byte_map_decode(spelled, n, t->blob + used, &decoded)) {
+        int byte = t->spelling == SPELLING_MARKED && !added ? spelling_byte(spelled, n) : -1;
+        if (byte >= 0) {
+            t->flags[id] |= TOKEN_BYTE;
+            t->blob[used] = (uint8_t)byte;
+            n = 1;
+        } else if (!added && spelling_decode(t->spelling, spelled, n, t->blob + used, &decoded)) {
             n = decoded;
         } else {
             t->flags[id] |= TOKEN_RAW;
@@ -354,8 +294,8 @@ static status read_added(const json_t *object, const char *where, added_token *o
     TRY(refuse_setting(object, "single_word", where));
     TRY(refuse_setting(object, "lstrip", where));
     TRY(refuse_setting(object, "rstrip", where));
-    TRY(read_bool(object, "special", false, where, &out->special));
-    return read_bool(object, "normalized", !out->special, where, &out->normalized);
+    TRY(tokenizer_read_bool(object, "special", false, where, &out->special));
+    return tokenizer_read_bool(object, "normalized", !out->special, where, &out->normalized);
 }
 
 static status fill_added(const json_source *f, tokenizer *t) {
@@ -399,6 +339,14 @@ static status fill_merges(const json_source *f, tokenizer *t) {
     return STATUS_OK;
 }
 
+static status read_rules(const json_source *f, tokenizer *t) {
+    if (t->spelling == SPELLING_MARKED) return tokenizer_read_blanks(t, f->root, f->where);
+    TRY(read_normalizer(json_object_get(f->root, "normalizer"), text("%s: normalizer", f->where),
+                        &t->nfc));
+    return tokenizer_read_cuts(t, json_object_get(f->root, "pre_tokenizer"),
+                               text("%s: pre_tokenizer", f->where));
+}
+
 static status build(json_source *f, tokenizer **out) {
     size_t blob = 0;
     for (int64_t id = 0; id < f->n; id++)
@@ -409,17 +357,20 @@ static status build(json_source *f, tokenizer **out) {
                     text("there may be %d", TOKENS_MOST), "use a smaller vocabulary");
     TRY(tokenizer_allocate(out, (int32_t)f->n, blob, (int32_t)n_merges, (int32_t)n_added));
     tokenizer *t = *out;
+    t->spelling = f->spelling_kind;
     fill_tokens(f, t);
-    TRY(read_normalizer(json_object_get(f->root, "normalizer"), text("%s: normalizer", f->where),
-                        &t->nfc));
-    TRY(read_pretokenizer(json_object_get(f->root, "pre_tokenizer"), f->where, &t->pretokenizer));
-    TRY(read_bool(f->model, "ignore_merges", false, text("%s: model", f->where),
-                  &t->ignore_merges));
+    TRY(read_rules(f, t));
+    TRY(tokenizer_read_bool(f->model, "ignore_merges", false, text("%s: model", f->where),
+                            &t->ignore_merges));
     TRY(fill_added(f, t));
     TRY(tokenizer_index_tokens(t, text("%s: model.vocab", f->where)));
     TRY(fill_merges(f, t));
+    TRY(tokenizer_read_merge_ranks(t, f->model, text("%s: model", f->where)));
+    if (t->spelling == SPELLING_MARKED && t->pretokenizer == PRETOKENIZER_WHOLE)
+        t->pretokenizer = tokenizer_blank_cut(t);
     TRY(tokenizer_index(t, f->where));
-    return keep_post_processor(f, t);
+    TRY(keep_post_processor(f, t));
+    return read_ends(f, t);
 }
 
 static status read_parts(json_source *f) {

@@ -5,8 +5,7 @@
  * the readers takes; a token that holds a blank is spelled without one by the byte map.
  */
 #include "base/file.h"
-#include "base/json.h"
-#include "tokens/tokens_internal.h"
+#include "tokens/tokenizer_json.h"
 
 /* The spelling of a token as a JSON key; mem_free it. */
 static char *spell(const tokenizer *t, int32_t id) {
@@ -52,7 +51,10 @@ static json_t *byte_level(bool use_regex) {
                      "trim_offsets", 0, "use_regex", use_regex);
 }
 
-static json_t *pretokenizer_json(pretokenizer kind) {
+static json_t *pretokenizer_json(const tokenizer *t) {
+    pretokenizer kind = t->pretokenizer;
+    if (t->spelling == SPELLING_MARKED) return tokenizer_blank_cuts(t);
+    if (t->cuts_json != NULL) return json_loads(t->cuts_json, 0, NULL);
     if (kind == PRETOKENIZER_GPT2 || kind == PRETOKENIZER_WHOLE)
         return byte_level(kind == PRETOKENIZER_GPT2);
     json_t *list = json_array();
@@ -69,7 +71,12 @@ static json_t *pretokenizer_json(pretokenizer kind) {
 }
 
 static json_t *normalizer_json(const tokenizer *t) {
+    if (t->spelling == SPELLING_MARKED) return tokenizer_blank_normalizer(t);
     return t->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
+}
+
+static json_t *decoder_json(const tokenizer *t) {
+    return t->spelling == SPELLING_MARKED ? tokenizer_blank_decoder(t) : byte_level(true);
 }
 
 static json_t *post_processor_json(const tokenizer *t) {
@@ -89,17 +96,33 @@ static bool add_lists(const tokenizer *t, json_t *vocab, json_t *merges, json_t 
     return ok;
 }
 
+/* Ranks of merges that do not all have their own; part of the model, or nothing. */
+static bool add_merge_ranks(const tokenizer *t, json_t *model) {
+    if (t->priority == NULL) return model != NULL;
+    json_t *list = json_array();
+    bool ok = model != NULL && list != NULL;
+    for (int32_t i = 0; ok && i < t->n_merges; i++)
+        ok = json_array_append_new(list, json_integer(t->priority[i])) == 0;
+    if (ok) return json_object_set_new(model, "merge_ranks", list) == 0;
+    json_decref(list);
+    return false;
+}
+
 static json_t *model_json(const tokenizer *t, json_t *vocab, json_t *merges) {
     return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
                      "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
-                     "byte_fallback", 0, "ignore_merges", t->ignore_merges, "vocab", vocab,
-                     "merges", merges);
+                     "byte_fallback", t->spelling == SPELLING_MARKED, "ignore_merges",
+                     t->ignore_merges, "vocab", vocab, "merges", merges);
+}
+
+/* BOS and EOS, where a tokenizer_config.json or a GGUF file had another opinion than the names. */
+static bool add_ends(const tokenizer *t, json_t *root) {
+    if (t->bos == t->said_bos && t->eos == t->said_eos) return true;
+    return json_object_set_new(root, "fathom",
+                               json_pack("{s:i, s:i}", "bos", t->bos, "eos", t->eos)) == 0;
 }
 
 static status tokenizer_json(const tokenizer *t, json_t **out) {
-    if (t->spelling != SPELLING_BYTE_MAP)
-        return FAIL(F_TOKENIZER_UNSUPPORTED, "a SentencePiece vocabulary is not written here",
-                    "tokenizer.json", "only byte-level ones are", "keep the GGUF file");
     json_t *vocab = json_object(), *merges = json_array(), *added = json_array();
     *out = json_object();
     if (*out != NULL && add_lists(t, vocab, merges, added) &&
@@ -108,11 +131,12 @@ static status tokenizer_json(const tokenizer *t, json_t **out) {
         json_object_set_new(*out, "padding", json_null()) == 0 &&
         json_object_set(*out, "added_tokens", added) == 0 &&
         json_object_set_new(*out, "normalizer", normalizer_json(t)) == 0 &&
-        json_object_set_new(*out, "pre_tokenizer", pretokenizer_json(t->pretokenizer)) == 0 &&
+        json_object_set_new(*out, "pre_tokenizer", pretokenizer_json(t)) == 0 &&
         json_object_set_new(*out, "post_processor", post_processor_json(t)) == 0 &&
-        json_object_set_new(*out, "decoder", byte_level(true)) == 0 &&
+        json_object_set_new(*out, "decoder", decoder_json(t)) == 0 &&
         json_object_set_new(*out, "model",
-                            model_json(t, json_incref(vocab), json_incref(merges))) == 0) {
+                            model_json(t, json_incref(vocab), json_incref(merges))) == 0 &&
+        add_merge_ranks(t, json_object_get(*out, "model")) && add_ends(t, *out)) {
         json_decref(vocab);
         json_decref(merges);
         json_decref(added);

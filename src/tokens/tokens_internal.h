@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "tokens/cut_rules.h"
 #include "tokens/pretokenize.h"
 #include "tokens/tokens.h"
 
@@ -103,12 +104,15 @@ struct tokenizer {
     added_token *added; /* [n_added] in the order of the file */
     int32_t n_added;
     pretokenizer pretokenizer;
+    cut_rules cuts; /* of PRETOKENIZER_RULES, and as JSON, kept for saving */
+    char *cuts_json;
     bool nfc, ignore_merges;
     token_spelling spelling;
     blank_prefix blank_prefix; /* only with SPELLING_MARKED */
     bool strip_blank;          /* decoded text loses the first blank */
     char *post_processor;      /* as JSON, kept for saving; NULL = null */
     int32_t bos, eos;
+    int32_t said_bos, said_eos; /* what the names of tokens and the post-processor say */
 
     /* built by tokenizer_index */
     int32_t byte_id[256];

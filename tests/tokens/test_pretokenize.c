@@ -12,7 +12,6 @@
 #include "base/utf8.h"
 #include "tokens/unicode.h"
 
-#ifdef HAVE_PCRE2
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -187,10 +186,8 @@ static size_t remove_differing(const uint8_t *differs, uint8_t *text, size_t n) 
     }
     return used;
 }
-#endif
 
 TEST(pretokenize_matches_pcre2_on_random_text) {
-#ifdef HAVE_PCRE2
     int unexplained = 0;
     uint8_t *differs = differing(&unexplained);
     CHECK(unexplained == 0, "%d code points have another class in PCRE2", unexplained);
@@ -203,13 +200,9 @@ TEST(pretokenize_matches_pcre2_on_random_text) {
             if (compare_with_oracle(kind, text, n)) break;
         }
     mem_free(differs);
-#else
-    SKIP("built without PCRE2");
-#endif
 }
 
 TEST(pretokenize_matches_pcre2_on_real_text) {
-#ifdef HAVE_PCRE2
     static const char *const files[] = {"xquad/xquad.en.json",          "xquad/xquad.zh.json",
                                         "xquad/xquad.ar.json",          "xquad/xquad.de.json",
                                         "xquad/xquad.ru.json",          "xquad/xquad.tr.json",
@@ -225,9 +218,6 @@ TEST(pretokenize_matches_pcre2_on_real_text) {
         mem_free(text);
     }
     if (seen == 0) SKIP("FATHOM_TEST_DATA has no xquad");
-#else
-    SKIP("built without PCRE2");
-#endif
 }
 
 /* -- by hand, with the answers of the Hugging Face package -- */

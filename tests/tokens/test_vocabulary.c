@@ -164,6 +164,15 @@ TEST(vocabulary_sentencepiece_is_the_definition) {
         CHECK(tokenizer_fingerprint(again) == tokenizer_fingerprint(t), "vocabulary %d", i);
         vocabulary_free(v);
         tokenizer_free(again);
+        char *json;
+        size_t json_n;
+        REQUIRE_OK(tokenizer_format(t, &json, &json_n));
+        REQUIRE_OK(tokenizer_parse(&again, json, json_n, "written"));
+        CHECK(tokenizer_fingerprint(again) == tokenizer_fingerprint(t) && again->bos == t->bos &&
+                  again->eos == t->eos && again->pretokenizer == t->pretokenizer,
+              "vocabulary %d as JSON", i);
+        mem_free(json);
+        tokenizer_free(again);
         tokenizer_free(t);
     }
     CHECK(cut > 10 && cut < 60, "%d of 60 are cut at blanks", cut);
