@@ -5,6 +5,8 @@
  * its rate with the step model (step_model.h) and with the peak of the arithmetic.
  */
 #include "app/app.h"
+#include "app/bench_folder.h"
+#include "app/bench_loop.h"
 #include "app/bench_moe.h"
 #include "app/bench_page.h"
 #include "app/bench_tokenizer.h"
@@ -12,15 +14,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/pool.h"
-#include "base/rng.h"
 #include "kernels/kernels_bench.h"
 #include "model/presets.h"
 #include "train/plan.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct bench_settings {
     const char *size, *page, *input, *tokenizer;
@@ -33,7 +31,8 @@ typedef struct bench_settings {
 static const char *const precisions[] = {"both", "f32", "bf16", "bf16-dot", NULL};
 static const option rows[] = {
     {"bench", "size", OPTION_STRING, offsetof(bench_settings, size), "f-15m",
-     "Models of `bench train`, with commas between them (fathom config presets).",
+     "Models of `bench train`, recipes of `bench loop` and `bench contention`, with commas between "
+     "them (fathom config presets).",
      .value = "SIZE,..."},
     {"bench", "page", OPTION_STRING, offsetof(bench_settings, page), "",
      "Also write the rows as a page of Markdown to this file.", .value = "FILE"},
@@ -42,7 +41,9 @@ static const option rows[] = {
     {"bench", "batch-tokens", OPTION_COUNT, offsetof(bench_settings, batch_tokens), "16384",
      "Tokens of a step.", 8, 1e9},
     {"bench", "seconds", OPTION_DURATION, offsetof(bench_settings, seconds), "10s",
-     "Time for measuring whole steps, for each precision.", 0.1, 3600},
+     "Time for measuring whole steps, for each precision; twice that for a run of `bench loop`, "
+     "three times for `bench contention`.",
+     0.1, 3600},
     {"bench", "pairs", OPTION_COUNT, offsetof(bench_settings, pairs), "7",
      "Steps of each model of `bench moe`.", 1, 64},
     {"bench", "precision", OPTION_CHOICE, offsetof(bench_settings, precision), "both",
@@ -89,24 +90,8 @@ static status print_rows(command_context *c, const bench_table *t) {
     return result_set(c, "rows", all);
 }
 
-/* A file of random bytes: the rate of training does not depend on what is learnt. */
-static status random_file(const char *path, size_t n) {
-    uint8_t *bytes = mem_alloc(n);
-    if (bytes == NULL) return STATUS_MEMORY;
-    rng r = rng_at(1, RNG_BENCH, 0);
-    for (size_t i = 0; i < n; i++)
-        bytes[i] = (uint8_t)rng_u64(r, i);
-    status s = file_write(path, bytes, n);
-    mem_free(bytes);
-    return s;
-}
-
-typedef struct bench_paths { /* outlive the ring of text() */
-    char folder[PATH_SIZE], run[PATH_SIZE], bytes[PATH_SIZE];
-} bench_paths;
-
 static status train_settings_of(train_settings *t, const bench_settings *o, const char *size,
-                                const bench_paths *paths, gemm_type type) {
+                                const bench_folder *paths, gemm_type type) {
     const model_preset *preset = model_preset_find(size);
     if (preset == NULL)
         return FAIL(F_BAD_VALUE, text("unknown size \"%s\"", size), "--size",
@@ -125,7 +110,7 @@ static status train_settings_of(train_settings *t, const bench_settings *o, cons
     return STATUS_OK;
 }
 
-static status train_rows(const bench_settings *o, const char *size, const bench_paths *paths,
+static status train_rows(const bench_settings *o, const char *size, const bench_folder *paths,
                          gemm_type type, bench_table *t) {
     train_settings s;
     train_plan plan;
@@ -159,32 +144,25 @@ static status train_rows(const bench_settings *o, const char *size, const bench_
 }
 
 /* What is measured with one precision, on the random bytes at `paths`. */
-typedef status precision_fn(const bench_settings *o, const char *size, const bench_paths *paths,
+typedef status precision_fn(const bench_settings *o, const char *size, const bench_folder *paths,
                             gemm_type type, bench_table *t);
 
 /* `fn` in each of the wanted precisions, in a folder of its own. */
 static status each_precision(const bench_settings *o, const char *size, precision_fn *fn,
                              bench_table *t) {
-    const char *tmp = getenv("TMPDIR");
-    static bench_paths p; /* too large for the stack of a command */
-    TRY(path_join(p.folder, tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", "fathom-bench-XXXXXX"));
-    if (mkdtemp(p.folder) == NULL) return error_errno(errno, "make a temporary folder", p.folder);
-    status s = path_join(p.bytes, p.folder, "bytes");
-    if (s == STATUS_OK) s = path_join(p.run, p.folder, "run");
-    if (s == STATUS_OK) s = random_file(p.bytes, (size_t)4 << 20);
+    static bench_folder p; /* too large for the stack of a command */
+    TRY(bench_folder_make(&p));
+    status s = STATUS_OK;
     static const gemm_type types[] = {GEMM_F32, GEMM_BF16, GEMM_BF16_DOT};
     gemm_type faster = kernels_tier() == TIER_AMX ? GEMM_BF16 : GEMM_BF16_DOT;
     for (int i = 0; s == STATUS_OK && i < 3; i++)
         if (o->precision == 0 ? i == 0 || types[i] == faster : o->precision == i + 1)
             s = fn(o, size, &p, types[i], t);
-    error_report kept;
-    error_save(&kept);
-    if (folder_remove(p.folder) != STATUS_OK) log_warn("%s was left behind", p.folder);
-    error_restore(&kept);
+    bench_folder_remove(&p);
     return s;
 }
 
-static status moe_rows(const bench_settings *o, const char *size, const bench_paths *paths,
+static status moe_rows(const bench_settings *o, const char *size, const bench_folder *paths,
                        gemm_type type, bench_table *t) {
     train_settings s;
     TRY(train_settings_of(&s, o, size, paths, type));
@@ -194,7 +172,7 @@ static status moe_rows(const bench_settings *o, const char *size, const bench_pa
 #define ADAMW_BYTES 28 /* per parameter: gradient, weight and two moments read, three written */
 
 /* AdamW against the traffic of a copy; Muon's products make it a multiple of that. */
-static status optimiser_rows(const bench_settings *o, const char *size, const bench_paths *paths,
+static status optimiser_rows(const bench_settings *o, const char *size, const bench_folder *paths,
                              gemm_type type, bench_table *t) {
     train_settings s;
     double adamw, muon, traffic, budget = o->seconds / 5;
@@ -217,21 +195,9 @@ static status optimiser_rows(const bench_settings *o, const char *size, const be
     return bench_table_add(t, row);
 }
 
-static status bench_train(const bench_settings *o, bench_table *t) {
-    for (const char *at = o->size; *at != '\0';) {
-        char size[64];
-        size_t n = strcspn(at, ",");
-        if (n == 0 || n >= sizeof size)
-            return FAIL(F_BAD_VALUE, text("no name of a model at \"%.20s\"", at), "--size",
-                        "it is a list of presets with one comma between two",
-                        "--size f-5m,f-15m; fathom config presets lists them");
-        memcpy(size, at, n);
-        size[n] = '\0';
-        TRY(each_precision(o, size, train_rows, t));
-        TRY(each_precision(o, size, optimiser_rows, t));
-        at += n + (at[n] == ',');
-    }
-    return STATUS_OK;
+static status train_size(const char *size, void *context, bench_table *t) {
+    TRY(each_precision(context, size, train_rows, t));
+    return each_precision(context, size, optimiser_rows, t);
 }
 
 /* The call again, as somebody else would give it: flags by name, files without their folders. */
@@ -270,9 +236,9 @@ static status run_what(command_context *c, bool floors, bool products, bool elem
     if (floors) s = bench_floors(&t);
     if (s == STATUS_OK && products) s = bench_gemm(&t);
     if (s == STATUS_OK && elements) s = bench_elementwise(&t);
-    const bench_settings *o = c->settings[0];
+    bench_settings *o = c->settings[0];
     if (s == STATUS_OK && tokens) s = bench_tokenizer(o->tokenizer, o->input, &t);
-    if (s == STATUS_OK && train) s = bench_train(o, &t);
+    if (s == STATUS_OK && train) s = bench_each(o->size, train_size, o, &t);
     if (s == STATUS_OK) s = print_rows(c, &t);
     if (s == STATUS_OK && c->settings[0] != NULL) s = write_page(c, &t);
     bench_table_clear(&t);
@@ -308,6 +274,29 @@ static status run_moe(command_context *c) {
     if (s == STATUS_OK) s = print_rows(c, &t);
     bench_table_clear(&t);
     return s;
+}
+
+/* A benchmark of its own, over the recipes of --size. */
+static status run_recipes(command_context *c, double share,
+                          status (*fn)(const char *names, double seconds, bench_table *t)) {
+    const bench_settings *o = c->settings[0];
+    bench_table t = {0};
+    if (c->dry_run) {
+        say(c, "would measure for about %.0f s for each recipe\n", share * o->seconds + 10);
+        return STATUS_OK;
+    }
+    status s = fn(o->size, share * o->seconds, &t);
+    if (s == STATUS_OK) s = print_rows(c, &t);
+    if (s == STATUS_OK) s = write_page(c, &t);
+    bench_table_clear(&t);
+    return s;
+}
+
+static status run_loop(command_context *c) {
+    return run_recipes(c, 2, bench_loop);
+}
+static status run_contention(command_context *c) {
+    return run_recipes(c, 3, bench_contention);
 }
 
 static const command floors_command = {.name = "floors",
@@ -350,17 +339,39 @@ static const command moe_command = {
     .options = tables,
     .run = run_moe,
     .threads = true};
+static const command loop_bench_command = {
+    .name = "loop",
+    .summary = "a whole run against its plan, and what it does beside its steps",
+    .examples = "fathom bench loop --size f-5m\n"
+                "fathom bench loop --size f-1m,f-5m,f-15m,shakespeare-char",
+    .options = tables,
+    .run = run_loop,
+    .threads = true};
+static const command contention_bench_command = {
+    .name = "contention",
+    .summary = "training beside one and two processes that keep a CPU busy",
+    .examples = "fathom bench contention --size f-5m",
+    .options = tables,
+    .run = run_contention,
+    .threads = true};
 static const command all_command = {.name = "all",
-                                    .summary = "everything above",
+                                    .summary = "floors, gemm, rows, tokenizer and train",
                                     .examples = "fathom bench all --json\n"
                                                 "fathom bench all --size f-5m,f-15m --page "
                                                 "performance.md",
                                     .options = tables,
                                     .run = run_all,
                                     .threads = true};
-static const command *const children[] = {
-    &floors_command,          &gemm_command, &elements_command, &train_bench_command,
-    &tokenizer_bench_command, &moe_command,  &all_command,      NULL};
+static const command *const children[] = {&floors_command,
+                                          &gemm_command,
+                                          &elements_command,
+                                          &train_bench_command,
+                                          &tokenizer_bench_command,
+                                          &moe_command,
+                                          &loop_bench_command,
+                                          &contention_bench_command,
+                                          &all_command,
+                                          NULL};
 
 const command bench_command = {
     .name = "bench",

@@ -35,6 +35,12 @@ static const section sections[] = {
      "Encoding in one thread, with empty and with warm caches; a megabyte of one unit over and "
      "over; "
      "and learning a vocabulary from all the text."},
+    {"plan", "Plan", "What `fathom train -n` says of a run, over what the run took."},
+    {"loop", "Beside the steps",
+     "Shares of a run of ten minutes; a step inside the loop, and what a checkpoint stops training "
+     "for, over a bare step."},
+    {"contention", "Company",
+     "Training beside processes that keep a CPU busy, over training alone."},
     {"train", "Training",
      "Whole steps. `train/model` compares with the sum of the step's kernels each timed alone at "
      "its own shape; `train/peak` with the peak of the arithmetic (this is the model FLOP "

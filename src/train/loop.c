@@ -47,6 +47,7 @@ typedef struct run {
     double last_save;    /* clock */
     double part_seconds; /* steps of this part only */
     int64_t part_tokens;
+    train_times times;
     int64_t resumed_from;
     saver saver;
     bool best_is_new; /* the last validation was the best: model/ is to be written */
@@ -211,6 +212,13 @@ static void loop_lap(const run *r, const char *op, const char *part) {
     profile_lap(r->trainer.gradient.profile, op, part, (profile_work){0});
 }
 
+/* Seconds since *mark, which moves to now. */
+static double lap(double *mark) {
+    double now = clock_seconds(), seconds = now - *mark;
+    *mark = now;
+    return seconds;
+}
+
 /* One step and everything due after it. */
 static status step_once(run *r) {
     trainer *t = &r->trainer;
@@ -220,12 +228,14 @@ static status step_once(run *r) {
     double began = clock_seconds();
     TRY(trainer_step(t, &report));
     double seconds = clock_seconds() - began;
+    double mark = began + seconds;
     t->state.seconds += seconds;
     r->part_seconds += seconds;
     r->part_tokens += report.counted;
     report.mfu = utilisation(t, report.counted, seconds);
     bool looked = t->validation != NULL && due(s->eval_every, t->state.step, s->max_steps);
     if (looked) TRY(validate(r, &e));
+    r->times.validating += lap(&mark);
     loop_lap(r, "validation", "");
     TRY(run_folder_metric(&r->folder, t, &report, looked ? &e : NULL,
                           seconds > 0 ? (double)report.counted / seconds : 0));
@@ -234,12 +244,15 @@ static status step_once(run *r) {
     show(r, report.loss);
     loop_lap(r, "log", "progress");
     TRY(check_divergence(r, &report));
+    r->times.logging += lap(&mark);
     if (s->sample != NULL && due(s->sample_every, t->state.step, s->max_steps)) TRY(take_sample(r));
     loop_lap(r, "sample", "");
+    r->times.sampling += lap(&mark);
     TRY(saver_check(&r->saver));
     bool checkpoint = save_is_due(r);
     if (checkpoint || r->best_is_new) TRY(save(r, checkpoint));
     loop_lap(r, "checkpoint", "");
+    r->times.saving += lap(&mark);
     return STATUS_OK;
 }
 
@@ -269,7 +282,7 @@ static status run_steps(run *r) {
     const char *label = r->settings.label != NULL ? r->settings.label : "train";
     progress_start(&r->progress, label, "steps", (double)r->settings.max_steps,
                    (double)state->step);
-    r->last_save = clock_seconds();
+    double began = r->last_save = clock_seconds();
     status s = STATUS_OK;
     while (s == STATUS_OK && state->step < r->settings.max_steps) {
         s = step_profiled(r);
@@ -277,6 +290,7 @@ static status run_steps(run *r) {
             s = stop_early(r);
     }
     progress_end(&r->progress, NULL);
+    r->times.loop = clock_seconds() - began;
     TRY(s);
     return save_and_wait(r);
 }
@@ -374,14 +388,15 @@ static status open_settings(run *r) {
 }
 
 /* The speed that turns minutes into steps; measured before the weights are loaded. */
-static status measure_if_needed(run *r, double *rate) {
-    *rate = 0;
+static status measure_if_needed(run *r, train_speed *speed) {
+    *speed = (train_speed){0};
     if (r->settings.max_steps > 0 || r->settings.minutes <= 0) return STATUS_OK;
-    return trainer_measure(&r->trainer, MEASURE_SECONDS, rate);
+    return trainer_speed(&r->trainer, MEASURE_SECONDS, speed);
 }
 
-static void fix_steps(run *r, double rate) {
+static void fix_steps(run *r, const train_speed *speed) {
     bool open = r->settings.max_steps == 0;
+    double rate = speed->step > 0 ? (double)r->settings.batch_tokens / speed->step : 0;
     train_fix_steps(&r->settings, r->trainer.state.step, rate);
     r->trainer.settings = r->settings;
     if (open)
@@ -423,17 +438,17 @@ static status open_profile(run *r) {
 
 /* Everything before the first step. */
 static status open_run(run *r) {
-    double rate;
+    train_speed speed;
     TRY(run_folder_open(&r->folder, r->settings.run, r->settings.disk_wait_seconds));
     TRY(open_settings(r));
     TRY(trainer_open(&r->trainer, &r->settings));
     r->settings = r->trainer.settings;
-    TRY(measure_if_needed(r, &rate));
+    TRY(measure_if_needed(r, &speed));
     TRY(continue_run(r));
     TRY(find_tokenizer(r));
-    fix_steps(r, rate);
+    fix_steps(r, &speed);
     TRY(plan_fill(&r->plan, &r->trainer));
-    if (rate > 0) plan_time(&r->plan, rate, MEASURE_SECONDS);
+    if (speed.step > 0) plan_time(&r->plan, &speed);
     TRY(plan_check(&r->plan));
     TRY(saver_open(&r->saver, &r->trainer, &r->folder, r->resumed_from, r->plan.copy > 0));
     TRY(train_settings_log_changes(&r->settings, r->folder.config, &r->strings));
@@ -463,7 +478,10 @@ static status fill_result(const run *r, train_result *out) {
     out->peak_bytes = memory_peak_rss();
     out->planned_bytes = r->plan.memory;
     out->part_seconds = r->part_seconds;
-    out->planned_seconds = r->plan.measured ? r->plan.seconds : 0;
+    out->planned_seconds = r->plan.measured ? r->plan.step_seconds : 0;
+    out->times = r->times;
+    out->times.loading = r->trainer.loading;
+    out->times.writing = r->saver.cpu_seconds;
     return sha256_bytes(params->master, (size_t)params->count * sizeof(float), &out->weights);
 }
 

@@ -8,8 +8,8 @@
  * in every step. Arenas ask for huge pages, so where the system grants them each arena is rounded up
  * to 2 MiB, the small ones too.
  *
- * Time without a measurement is FLOPs over an assumed rate per thread and tier; with one, the
- * measured speed. The range is what a shared machine was seen to do to it.
+ * Time is steps and validations at a speed that measure.c finds. The range is what a shared machine
+ * was seen to do to it.
  *
  * Mind: SCRATCH_BYTES and PROCESS_BYTES are measured constants (tests/train/test_plan.c compares
  * the whole with the peak resident set of real runs).
@@ -18,7 +18,6 @@
 
 #include "train/saver.h"
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/progress.h"
@@ -33,7 +32,7 @@
 #define SCRATCH_BYTES (3 << 20) /* per thread: packing and attention buffers */
 #define SMALL_ARENAS  7         /* descriptions, rotary tables, rows, settings */
 #define HUGE_PAGE     ((int64_t)2 << 20)
-#define STEP_TOO_LONG 20 /* times the wanted seconds of a measurement */
+#define ROW_TOO_LONG  2 /* times the wanted seconds of a measurement */
 
 /* -- memory -- */
 
@@ -130,24 +129,30 @@ static void fill_disk(train_plan *p, const trainer *t, const char *run) {
     if (run == NULL || disk_free(run, &p->disk_free) != STATUS_OK) p->disk_free = -1;
 }
 
-/* A first guess of FLOP/s per thread; a measurement replaces it. */
-static double assumed_rate(gemm_type products) {
-    switch (kernels_tier()) {
-    case TIER_AMX: return products == GEMM_BF16 ? 300e9 : 60e9;
-    case TIER_AVX512_BF16: return products == GEMM_BF16_DOT ? 100e9 : 60e9;
-    case TIER_AVX512: return 50e9;
-    case TIER_AVX2: return 30e9;
-    default: return 2e9;
-    }
+/* Validations of a run: every so many steps, and after the last. */
+static int64_t looks_of(int64_t steps, int64_t every) {
+    if (steps <= 0) return 0;
+    return every > 0 ? (steps + every - 1) / every : 1;
 }
 
-void plan_time(train_plan *p, double tokens_per_second, double measured_seconds) {
-    p->measured = measured_seconds > 0;
-    p->measured_seconds = measured_seconds;
-    p->tokens_per_second = tokens_per_second;
-    p->seconds = tokens_per_second > 0 ? 1.08 * (double)p->tokens / tokens_per_second : 0;
+void plan_time(train_plan *p, const train_speed *speed) {
+    p->speed = *speed;
+    p->measured = speed->how != SPEED_PRODUCT;
+    p->tokens_per_second = speed->step > 0 ? (double)p->batch_tokens / speed->step : 0;
+    p->step_seconds = speed->step * (double)p->steps;
+    p->look_seconds = speed->look_row * (double)(p->looks * p->look_rows);
+    p->seconds = p->step_seconds + p->look_seconds;
     p->seconds_low = p->seconds * (p->measured ? 0.9 : 0.5);
     p->seconds_high = p->seconds * (p->measured ? 1.25 : 3);
+}
+
+/* What depends on the number of steps. */
+static void fill_length(train_plan *p, const trainer *t, const train_settings *s) {
+    p->steps = s->max_steps;
+    p->tokens = p->steps * p->batch_tokens;
+    p->looks = looks_of(p->steps, s->eval_every);
+    p->look_rows = trainer_evaluation_rows(t);
+    fill_disk(p, t, s->run);
 }
 
 status plan_fill(train_plan *p, trainer *t) {
@@ -156,8 +161,6 @@ status plan_fill(train_plan *p, trainer *t) {
     *p = (train_plan){.model = t->config,
                       .batch_tokens = s->batch_tokens,
                       .seq_len = s->seq_len,
-                      .steps = s->max_steps,
-                      .tokens = s->max_steps * s->batch_tokens,
                       .corpus_tokens = loader_tokens(t->train),
                       .threads = pool_threads(),
                       .products = t->gradient.products,
@@ -167,10 +170,10 @@ status plan_fill(train_plan *p, trainer *t) {
     snprintf(p->tier, sizeof p->tier, "%s", tier_name(kernels_tier()));
     p->parameters = model_config_parameters(&t->config, &p->active);
     TRY(fill_memory(p, t));
-    fill_disk(p, t, s->run);
-    double flops =
-        model_config_flops_per_token(&t->config, s->seq_len) * (s->recompute ? 8.0 / 6 : 1);
-    plan_time(p, assumed_rate(p->products) * p->threads / flops, 0);
+    fill_length(p, t, s);
+    train_speed guess;
+    TRY(trainer_speed_guess(t, &guess));
+    plan_time(p, &guess);
     return STATUS_OK;
 }
 
@@ -230,104 +233,27 @@ status plan_check(const train_plan *p) {
 
 /* -- making one -- */
 
+/* A measurement takes some rows at least: where one is long, the guess must do. */
+static bool row_is_quick(const train_plan *p, double measure_seconds) {
+    return (double)p->seq_len <= ROW_TOO_LONG * measure_seconds * p->tokens_per_second;
+}
+
 status plan_make(const train_settings *s, double measure_seconds, train_plan *p) {
     trainer *t = mem_zalloc(1, sizeof *t);
-    double rate = 0;
     if (t == NULL) return STATUS_MEMORY;
     status result = trainer_open(t, s);
     if (result == STATUS_OK) result = plan_fill(p, t);
-    /* A measurement takes at least one step: where that is long, the assumed rate must do. */
-    bool quick = (double)p->batch_tokens <= STEP_TOO_LONG * measure_seconds * p->tokens_per_second;
-    if (result == STATUS_OK && measure_seconds > 0 && quick && p->memory <= p->memory_free)
-        result = trainer_measure(t, measure_seconds, &rate);
+    train_speed speed = p->speed;
+    if (result == STATUS_OK && measure_seconds > 0 && row_is_quick(p, measure_seconds) &&
+        p->memory <= p->memory_free)
+        result = trainer_speed(t, measure_seconds, &speed);
     if (result == STATUS_OK) {
         train_settings fixed = t->settings;
-        train_fix_steps(&fixed, 0, rate > 0 ? rate : p->tokens_per_second);
-        p->steps = fixed.max_steps;
-        p->tokens = p->steps * p->batch_tokens;
-        fill_disk(p, t, s->run);
-        plan_time(p, rate > 0 ? rate : p->tokens_per_second, rate > 0 ? measure_seconds : 0);
+        train_fix_steps(&fixed, 0, (double)p->batch_tokens / speed.step);
+        fill_length(p, t, &fixed);
+        plan_time(p, &speed);
     }
     trainer_close(t);
-    mem_free(t);
-    return result;
-}
-
-status train_measure(const train_settings *s, double seconds, double *tokens_per_second) {
-    trainer *t = mem_zalloc(1, sizeof *t);
-    if (t == NULL) return STATUS_MEMORY;
-    status result = trainer_open(t, s);
-    if (result == STATUS_OK) result = trainer_measure(t, seconds, tokens_per_second);
-    trainer_close(t);
-    mem_free(t);
-    return result;
-}
-
-/* The first update pays for page faults and is not counted. */
-static status measure_updates(trainer *t, double seconds, double *best) {
-    optimiser_rates rates = {.lr = 1e-9,
-                             .beta1 = 0.9,
-                             .beta2 = 0.95,
-                             .epsilon = 1e-8,
-                             .momentum = 0.95,
-                             .update = 1,
-                             .products = t->gradient.products};
-    vector_copy(DTYPE_F32, t->model.params.count, t->model.params.master, t->lanes.buffer[0]);
-    param_set_gradients(&t->model.params, t->lanes.buffer[0]);
-    double end = 0;
-    *best = INFINITY;
-    for (int i = 0; i < 4 || clock_seconds() < end; i++) {
-        double began = clock_seconds();
-        TRY(optimiser_update(&t->optimiser, &rates, 1));
-        double took = clock_seconds() - began;
-        if (i == 0) end = clock_seconds() + seconds;
-        if (i > 0 && took < *best) *best = took;
-    }
-    return STATUS_OK;
-}
-
-status train_measure_update(const train_settings *s, double seconds, double *best,
-                            int64_t *parameters) {
-    trainer *t = mem_zalloc(1, sizeof *t);
-    if (t == NULL) return STATUS_MEMORY;
-    status result = trainer_open(t, s);
-    if (result == STATUS_OK) result = measure_updates(t, seconds, best);
-    *parameters = t->model.params.count;
-    trainer_close(t);
-    mem_free(t);
-    return result;
-}
-
-static status timed_step(trainer *t, double *seconds) {
-    step_report r;
-    double began = clock_seconds();
-    TRY(trainer_step(t, &r));
-    *seconds = clock_seconds() - began;
-    return STATUS_OK;
-}
-
-static status compare_steps(trainer *a, trainer *b, int pairs, double *seconds_a,
-                            double *seconds_b) {
-    for (int i = -1; i < pairs; i++) {
-        double first, second;
-        TRY(timed_step(a, &first));
-        TRY(timed_step(b, &second));
-        if (i < 0) continue; /* page faults */
-        seconds_a[i] = first;
-        seconds_b[i] = second;
-    }
-    return STATUS_OK;
-}
-
-status train_compare(const train_settings *a, const train_settings *b, int pairs, double *seconds_a,
-                     double *seconds_b) {
-    trainer *t = mem_zalloc(2, sizeof *t);
-    if (t == NULL) return STATUS_MEMORY;
-    status result = trainer_open(&t[0], a);
-    if (result == STATUS_OK) result = trainer_open(&t[1], b);
-    if (result == STATUS_OK) result = compare_steps(&t[0], &t[1], pairs, seconds_a, seconds_b);
-    trainer_close(&t[1]);
-    trainer_close(&t[0]);
     mem_free(t);
     return result;
 }
@@ -347,6 +273,16 @@ static const char *saving_text(const train_plan *p) {
     if (p->beside == BESIDE_NO) return "training waits for them";
     return text("training waits for them: no room for a copy (%s)",
                 bytes_text((double)p->copy_size));
+}
+
+static const char *speed_text(const train_plan *p) {
+    const char *spent = duration_text(p->speed.spent);
+    switch (p->speed.how) {
+    case SPEED_WHOLE_STEPS: return text("whole steps, measured for %s", spent);
+    case SPEED_PARTS: return text("put together from parts of a step, measured for %s", spent);
+    case SPEED_PRODUCT: break;
+    }
+    return "assumed: 0.6 of the rate of one product timed alone";
 }
 
 static const char *corpus_text(const train_plan *p) {
@@ -375,9 +311,12 @@ void plan_print(FILE *out, const train_plan *p) {
     if (p->disk_free >= 0)
         fprintf(out, "   [%s free: %s]", bytes_text((double)p->disk_free),
                 p->disk <= p->disk_free ? "ok" : "too little");
-    fprintf(out, "\ntime     %-12s %s tok/s %s on %d thread%s (%s, %s); range %s to %s\n",
-            duration_text(p->seconds), count_text(llround(p->tokens_per_second)),
-            p->measured ? text("measured for %.0f s", p->measured_seconds) : "assumed", p->threads,
+    fprintf(out, "\ntime     %-12s steps %s", duration_text(p->seconds),
+            duration_text(p->step_seconds));
+    if (p->look_seconds > 0)
+        fprintf(out, ", %" PRId64 " validations %s", p->looks, duration_text(p->look_seconds));
+    fprintf(out, "; %s tok/s (%s) on %d thread%s (%s, %s); range %s to %s\n",
+            count_text(llround(p->tokens_per_second)), speed_text(p), p->threads,
             p->threads == 1 ? "" : "s", p->tier, gemm_type_name(p->products),
             duration_text(p->seconds_low), duration_text(p->seconds_high));
 }
@@ -387,7 +326,7 @@ json_t *plan_json(const train_plan *p) {
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s, s:i, s:i,"
         " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
         " s:{s:I, s:I, s:I, s:I},"
-        " s:{s:f, s:f, s:f, s:f, s:b}}",
+        " s:{s:f, s:f, s:f, s:f, s:f, s:f, s:b}}",
         "model", p->model_name, "parameters", (json_int_t)p->parameters, "active",
         (json_int_t)p->active, "steps", (json_int_t)p->steps, "batch_tokens",
         (json_int_t)p->batch_tokens, "tokens", (json_int_t)p->tokens, "corpus_tokens",
@@ -399,6 +338,7 @@ json_t *plan_json(const train_plan *p) {
         (json_int_t)p->other, "total", (json_int_t)p->memory, "free", (json_int_t)p->memory_free,
         "disk_bytes", "checkpoint", (json_int_t)p->checkpoint, "checkpoints",
         (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free", (json_int_t)p->disk_free,
-        "time", "seconds", p->seconds, "low", p->seconds_low, "high", p->seconds_high,
-        "tokens_per_second", p->tokens_per_second, "measured", (int)p->measured);
+        "time", "seconds", p->seconds, "steps", p->step_seconds, "validations", p->look_seconds,
+        "low", p->seconds_low, "high", p->seconds_high, "tokens_per_second", p->tokens_per_second,
+        "measured", (int)p->measured);
 }

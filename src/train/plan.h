@@ -9,7 +9,8 @@
  * copies from the product types in use, activations by a dry tape (all ops allocate, none
  * computes). Measured against the peak resident set afterwards (tests/train/test_plan.c).
  *
- * The time of a plan is a measurement of a few real steps on a throw-away model, scaled up.
+ * The time of a plan is that of a few real steps on a throw-away model, or of parts of one where it
+ * is long (measure.c), times their number, and of the validations between them.
  */
 #ifndef FATHOM_TRAIN_PLAN_H
 #define FATHOM_TRAIN_PLAN_H
@@ -19,6 +20,14 @@
 #include "base/json.h"
 
 #include <stdio.h>
+
+typedef enum speed_source { SPEED_PRODUCT, SPEED_PARTS, SPEED_WHOLE_STEPS } speed_source;
+typedef struct train_speed {
+    speed_source how;
+    double step;     /* seconds of a step */
+    double look_row; /* seconds of validating one row; 0 = there is no validation split */
+    double spent;    /* seconds of measuring */
+} train_speed;
 
 typedef struct train_plan {
     model_config model;
@@ -39,9 +48,12 @@ typedef struct train_plan {
     int64_t checkpoint, checkpoints, disk,
         disk_free; /* one; how many at most; all files; -1 unknown */
     /* time */
-    double tokens_per_second, seconds, seconds_low, seconds_high;
+    train_speed speed;
+    int64_t looks, look_rows;                  /* validations, and rows of each */
+    double step_seconds, look_seconds;         /* all of them */
+    double seconds, seconds_low, seconds_high; /* both */
+    double tokens_per_second;
     bool measured;
-    double measured_seconds;
 } train_plan;
 
 /* Settings are checked first. measure_seconds > 0: trains that long on random weights. */
@@ -50,6 +62,13 @@ status plan_make(const train_settings *s, double measure_seconds, train_plan *p)
 status plan_check(const train_plan *p) MUST_CHECK;
 void plan_print(FILE *out, const train_plan *p);
 json_t *plan_json(const train_plan *p); /* NULL when out of memory */
+
+/* Steps of a throw-away model, one at a time, for benchmarks. */
+typedef struct train_probe train_probe;
+status train_probe_open(train_probe **out, const train_settings *s) MUST_CHECK;
+status train_probe_step(train_probe *p, double *seconds) MUST_CHECK;
+int64_t train_probe_tokens(const train_probe *p); /* of a step */
+void train_probe_close(train_probe *p);           /* accepts NULL */
 
 /* Tokens per second of whole steps (forward, backward, update) of these settings, measured for
  * about `seconds` on random weights and the real data. */

@@ -76,7 +76,10 @@ static void *writer_run(void *context) {
     saver *s = context;
     if (s->beside) lower_priority();
     status result = write_order(s);
+    struct timespec cpu;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
     pthread_mutex_lock(&s->guard);
+    s->cpu_seconds += (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec;
     s->result = result;
     if (result != STATUS_OK) error_save(&s->report);
     s->done = true;

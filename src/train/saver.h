@@ -43,6 +43,7 @@ typedef struct saver {
     pthread_mutex_t guard;
     pthread_cond_t ended;
     bool done;
+    double cpu_seconds; /* of all threads so far */
     status result;
     error_report report;
 } saver;

@@ -159,6 +159,14 @@ typedef struct train_profile {
     int n; /* longest first; they add up to `seconds` */
 } train_profile;
 
+/* Seconds of this part that were not steps, but for `loading`, which is inside them. */
+typedef struct train_times {
+    double loop; /* everything from the first step to the last */
+    double loading, validating, logging, sampling;
+    double saving;  /* what training stopped for */
+    double writing; /* processor time of the threads that wrote beside it */
+} train_times;
+
 typedef struct train_result {
     int64_t steps, tokens;         /* of the whole run, resumed parts included */
     double seconds;                /* of training, all parts together */
@@ -176,6 +184,7 @@ typedef struct train_result {
     double mfu;                        /* model FLOPs utilisation of this part, 0 = unknown */
     train_profile profile;
     double part_seconds, planned_seconds; /* steps of this part; the plan for them */
+    train_times times;
 } train_result;
 
 /* Trains. F_INTERRUPTED and F_STOPPED come after a checkpoint was written and `r` filled. */

@@ -239,7 +239,9 @@ status trainer_step(trainer *t, step_report *r) {
     gradient_result g;
     int n = t->rows.capacity;
     *r = (step_report){.lr = train_learning_rate(&t->settings, t->state.step)};
+    double began = clock_seconds();
     TRY(rows_load(&t->rows, t->train, t->state.step * n, 1, n));
+    t->loading += clock_seconds() - began;
     profile_lap(t->gradient.profile, "loader", "rows",
                 (profile_work){PROFILE_BYTES, 0, 4.0 * (double)(n * t->rows.seq_len)});
     t->gradient.step = t->state.step;
@@ -265,10 +267,11 @@ status trainer_step(trainer *t, step_report *r) {
 
 /* -- speed -- */
 
-static void make_fresh(trainer *t) {
+void trainer_refresh(trainer *t) {
     uint64_t fingerprint = t->state.data_fingerprint;
     param_set_initialise(&t->model.params, t->settings.seed);
     optimiser_reset(&t->optimiser);
+    t->loading = 0;
     t->state = (train_state){.val_step = -1, .best_step = -1, .data_fingerprint = fingerprint};
 }
 
@@ -290,7 +293,7 @@ status trainer_measure(trainer *t, double seconds, double *tokens_per_second) {
     qsort(taken + 1, (size_t)n - 1, sizeof *taken, compare_seconds);
     double median = taken[1 + (n - 1) / 2];
     *tokens_per_second = (double)(t->settings.batch_tokens) / (median > 0 ? median : 1e-9);
-    make_fresh(t);
+    trainer_refresh(t);
     return STATUS_OK;
 }
 
@@ -304,14 +307,20 @@ static int64_t evaluation_stride(const trainer *t, int64_t rows) {
     return wanted < 1 ? rows : wanted >= rows ? 1 : rows / wanted;
 }
 
+int64_t trainer_evaluation_rows(const trainer *t) {
+    if (t->validation == NULL) return 0;
+    int64_t rows = loader_rows(t->validation), stride = evaluation_stride(t, rows);
+    return (rows + stride - 1) / stride;
+}
+
 status trainer_evaluate(trainer *t, evaluation *e) {
     *e = (evaluation){0};
     if (t->validation == NULL)
         return FAIL(F_MISSING, "the data has no validation split", t->settings.run,
                     "there is nothing held out to measure the loss on",
                     "tokenize the data again with a validation share, or use --eval-every 0");
-    int64_t rows = loader_rows(t->validation), stride = evaluation_stride(t, rows);
-    int64_t wanted = (rows + stride - 1) / stride;
+    int64_t stride = evaluation_stride(t, loader_rows(t->validation));
+    int64_t wanted = trainer_evaluation_rows(t);
     gradient_result sum = {0};
     for (int64_t at = 0; at < wanted; at += t->val_rows.capacity) {
         int64_t left = wanted - at;

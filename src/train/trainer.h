@@ -20,7 +20,8 @@ typedef struct trainer {
     arena step_memory;
     gradient_options gradient;
     train_state state;
-    double peak; /* FLOP/s of the kind of products, measured; 0 = not yet */
+    double peak;    /* FLOP/s of the kind of products, measured; 0 = not yet */
+    double loading; /* seconds in the loader so far */
 } trainer;
 
 /* What one step was like. */
@@ -51,6 +52,10 @@ status trainer_step(trainer *t, step_report *r) MUST_CHECK;
 /* Mean loss over the validation split, or over eval_tokens of it, spread evenly. Without a
  * validation split: F_MISSING. */
 status trainer_evaluate(trainer *t, evaluation *e) MUST_CHECK;
+
+/* Rows that one evaluation looks at. */
+int64_t trainer_evaluation_rows(const trainer *t);
+void trainer_refresh(trainer *t); /* weights, moments and state as after trainer_open */
 
 /* Tokens per second of whole steps, measured for about `seconds`; then the trainer is as fresh as
  * trainer_open left it. */

@@ -4,7 +4,7 @@
  * itself with FATHOM_PLAN_CHILD set, and a constructor takes over before any test is run. */
 #include "train_fixture.h"
 
-#include "train/plan.h"
+#include "train/plan_internal.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -111,6 +111,18 @@ TEST(planned_memory_is_within_5_percent_or_8_mebibytes) {
     }
 }
 
+static bool plan_says(const train_plan *p, const char *words) {
+    char *printed = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&printed, &n);
+    if (out == NULL) return false;
+    plan_print(out, p);
+    fclose(out);
+    bool said = strstr(printed, words) != NULL;
+    free(printed);
+    return said;
+}
+
 TEST(a_plan_is_printed_and_stored) {
     train_settings s;
     train_plan p;
@@ -141,16 +153,50 @@ TEST(a_plan_is_printed_and_stored) {
     json_decref(o);
 }
 
-static bool plan_says(const train_plan *p, const char *words) {
-    char *printed = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&printed, &n);
-    if (out == NULL) return false;
-    plan_print(out, p);
-    fclose(out);
-    bool said = strstr(printed, words) != NULL;
-    free(printed);
-    return said;
+TEST(a_step_is_the_sum_of_its_parts) {
+    step_parts p = {.row = 0.5, .update = 3, .zero = 0.25, .merge = 0.125};
+    CHECK(step_seconds(&p, 1, 1) == 3.75, "%g", step_seconds(&p, 1, 1));
+    CHECK(step_seconds(&p, 64, 8) == 3 + 32 + 2 + 0.875, "%g", step_seconds(&p, 64, 8));
+}
+
+TEST(planned_time_is_that_of_steps_and_validations) {
+    const train_speed speed = {.how = SPEED_WHOLE_STEPS, .step = 0.5, .look_row = 0.01, .spent = 3};
+    train_plan p = {.batch_tokens = 4096, .steps = 100, .looks = 20, .look_rows = 30};
+    plan_time(&p, &speed);
+    CHECK(p.step_seconds == 50 && fabs(p.look_seconds - 6) < 1e-12, "%g and %g", p.step_seconds,
+          p.look_seconds);
+    CHECK(p.seconds == p.step_seconds + p.look_seconds && p.measured, "%g", p.seconds);
+    CHECK(p.tokens_per_second == 8192, "%g", p.tokens_per_second);
+    CHECK(p.seconds_low < p.seconds && p.seconds < p.seconds_high, "the range");
+    CHECK(plan_says(&p, "20 validations 6.0 s") && plan_says(&p, "whole steps, measured for 3.0 s"),
+          "it is not said");
+    plan_time(&p, &(train_speed){.how = SPEED_PRODUCT, .step = 2});
+    CHECK(!p.measured && p.seconds == 200 && plan_says(&p, "assumed"), "a guess");
+}
+
+/* By parts and by whole steps; how near they are is for benchmarks, that both leave no trace is not. */
+TEST(measuring_leaves_a_fresh_trainer) {
+    train_settings s;
+    trainer t;
+    train_speed speed;
+    REQUIRE_OK(fixture_settings(&s, "fresh", FIXTURE_EXPERTS, 100));
+    REQUIRE_OK(pool_start(2));
+    REQUIRE_OK(trainer_open(&t, &s));
+    sha256_hex before, after;
+    size_t n = (size_t)t.model.params.count * sizeof(float);
+    REQUIRE_OK(sha256_bytes(t.model.params.master, n, &before));
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_OK(trainer_speed(&t, i == 0 ? 1e-6 : 0.3, &speed));
+        CHECK(speed.how == (i == 0 ? SPEED_PARTS : SPEED_WHOLE_STEPS), "round %d", i);
+        CHECK(speed.step > 0 && speed.look_row > 0 && speed.spent > 0, "round %d", i);
+        REQUIRE_OK(sha256_bytes(t.model.params.master, n, &after));
+        CHECK(strcmp(before.hex, after.hex) == 0 && t.state.step == 0, "round %d left traces", i);
+        CHECK(t.rows.capacity == 8 && t.lanes.n == 4, "rows or lanes were not put back");
+    }
+    REQUIRE_OK(trainer_speed_guess(&t, &speed));
+    CHECK(speed.how == SPEED_PRODUCT && speed.step > 0, "the guess");
+    trainer_close(&t);
+    pool_stop();
 }
 
 TEST(a_plan_says_how_checkpoints_are_written) {
