@@ -1,4 +1,5 @@
-/* tokens.h - text to ids and back: byte-level BPE as DeepSeek, Qwen and GPT-2 use it.
+/* tokens.h - text to ids and back: BPE over bytes (DeepSeek, Qwen, Llama 3, GPT-2) or characters
+ * (SentencePiece: Llama 1 and 2, Mistral).
  *
  * A `tokenizer` is a vocabulary with its rules: bytes of every token, merges by rank, the
  * pre-tokeniser that cuts text into pieces, an optional normaliser, and added tokens such as
@@ -23,8 +24,10 @@
  *
  * Chat templates are in chat.h.
  *
- * Not here: SentencePiece, WordPiece and Unigram models, regular expressions other
- * than those of pretokenize.h. Files that need them are refused by name, never approximated.
+ * Vocabularies as GGUF holds them are in vocabulary.h.
+ *
+ * Not here: WordPiece and Unigram models, normalisers other than NFC, added tokens that take white
+ * space along. Files that need them are refused by name, never approximated.
  */
 #ifndef FATHOM_TOKENS_H
 #define FATHOM_TOKENS_H
