@@ -27,7 +27,7 @@ static json_t *real_or_null(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-/* {index, loss, counted, ids} of row i. */
+/* {index, loss, counted, ids} of row i; NULL with a status that is not OK. */
 static status row_object(trainer *t, int64_t first, int i, json_t **out) {
     const row_set *rows = &t->rows;
     const int32_t *ids = rows->ids + i * rows->seq_len;
@@ -41,7 +41,10 @@ static status row_object(trainer *t, int64_t first, int i, json_t **out) {
         ok = json_array_append_new(list, json_integer(ids[k])) == 0;
     *out = json_pack("{s:I, s:o, s:I, s:o}", "index", (json_int_t)(first + i), "loss",
                      real_or_null(loss), "counted", (json_int_t)alone.counted, "ids", list);
-    return ok && *out != NULL ? STATUS_OK : STATUS_MEMORY;
+    if (ok && *out != NULL) return STATUS_OK;
+    json_decref(*out);
+    *out = NULL;
+    return STATUS_MEMORY;
 }
 
 static json_t *head_object(const run_folder *f, const trainer *t, const step_report *r) {
@@ -86,7 +89,7 @@ status bad_batch_save(const run_folder *f, trainer *t, const step_report *report
     TRY(folder_create(folder));
     TRY(path_join(path, folder, text("step-%" PRId64 ".json", t->state.step)));
     json_t *o = head_object(f, t, report), *rows = json_array(), *row;
-    bool kept = o != NULL && json_object_set_new(o, "rows", rows) == 0;
+    bool kept = json_object_set_new(o, "rows", rows) == 0; /* takes rows also where it fails */
     status s = kept ? STATUS_OK : no_memory(f);
     for (int i = 0; i < t->rows.n && s == STATUS_OK; i++) {
         s = row_object(t, first, i, &row);
