@@ -61,6 +61,7 @@ static const struct {
     {"xxHash", "libxxhash.so"},   {"zstd", "libzstd.so"},        {"zlib", "libz.so"},
     {"liblzma", "liblzma.so"},    {"libcrypto", "libcrypto.so"}, {"libedit", "libedit.so"},
     {"libedit", "libtinfo.so"},   {"libedit", "libbsd.so"},      {"libedit", "libmd.so"},
+    {"PCRE2", "libpcre2-8.so"},
 };
 
 /* The table of what is linked: from the heading to the first line that is about tests only. */
