@@ -12,6 +12,7 @@ extern const command runs_command;       /* ls, show, compare, plot, watch, batc
 extern const command runs_batch_command; /* one of runs; batch_command.c */
 extern const command start_command;      /* corpus, tokenizer, training, evaluation in one go */
 extern const command bench_command;      /* floors, gemm, rows, train, all */
+extern const command model_command;      /* show */
 extern const command doctor_command;     /* what this machine has, and whether it is enough */
 
 extern const command_words program_words[]; /* sizes and metrics, for Tab */
