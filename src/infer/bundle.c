@@ -4,7 +4,7 @@
  * interrupted before its first evaluation has only the latter, so the newest one with a MANIFEST
  * (which is written last) is taken.
  */
-#include "infer/infer.h"
+#include "infer/bundle_internal.h"
 
 #include "base/file.h"
 
@@ -43,7 +43,16 @@ static status newest_checkpoint(char out[PATH_SIZE], const char *run) {
     return s;
 }
 
+static bool is_gguf(const char *path) {
+    size_t n = strlen(path);
+    return n > 5 && strcmp(path + n - 5, ".gguf") == 0 && !path_is_folder(path);
+}
+
 status bundle_find(char out[PATH_SIZE], const char *path) {
+    if (is_gguf(path) && path_exists(path)) {
+        snprintf(out, PATH_SIZE, "%s", path);
+        return STATUS_OK;
+    }
     if (has_model(path)) {
         int n = snprintf(out, PATH_SIZE, "%s", path);
         return n < PATH_SIZE ? STATUS_OK
@@ -100,6 +109,11 @@ status bundle_open(bundle *b, const char *path) {
     char file[PATH_SIZE];
     status s = bundle_find(b->path, path);
     if (s != STATUS_OK) return s;
+    if (is_gguf(b->path)) {
+        TRY_GOTO(s, bundle_open_gguf(b, b->path));
+        s = tokenizer_fits(b, b->path);
+        goto done;
+    }
     TRY_GOTO(s, model_open(&b->model, b->path));
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
     TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));

@@ -35,7 +35,7 @@ typedef struct bundle {
     int n_stop_ids;
     char path[4096]; /* the folder that was opened: a run's model/ or newest checkpoint */
 } bundle;
-/* `path`: a folder with config.json, tokenizer.json and model.safetensors, or a run folder, whose
+/* `path`: a .gguf file; a folder with config.json, tokenizer.json and model.safetensors; or a run folder, whose
  * model/ (or, without one, newest whole checkpoint) is taken. F_MISSING says what was looked for. */
 status bundle_open(bundle *b, const char *path) MUST_CHECK;
 void bundle_close(bundle *b); /* accepts a zeroed one */

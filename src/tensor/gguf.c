@@ -515,7 +515,7 @@ status gguf_decode(const gguf *f, const gguf_tensor *t, int64_t first, int64_t n
                          first, first + n, t->name),
                     f->path, text("it has %" PRId64 " in blocks of %" PRId64, t->count, block),
                     "report this as a bug");
-    quant_decode(t->type, t->data + quant_bytes(t->type, first), n, out);
+    if (n > 0) quant_decode(t->type, t->data + quant_bytes(t->type, first), n, out);
     return STATUS_OK;
 }
 

@@ -139,7 +139,9 @@ status tokenizer_index_tokens(tokenizer *t, const char *where) {
         if (token_takes_part(t, id)) TRY(index_token(t, id, where));
     if (t->spelling != SPELLING_BYTE_MAP) index_bytes(t);
     for (int b = 0; b < 256; b++) {
-        bool rare = b == 0xC0 || b == 0xC1 || b > 0xF0; /* no character in use has them */
+        /* No character in use has them, or it is a control character no text needs. */
+        bool rare =
+            b == 0xC0 || b == 0xC1 || b > 0xF0 || (b < 0x20 && b != '\t' && b != '\n' && b != '\r');
         if (t->byte_id[b] < 0 && rare && t->spelling == SPELLING_BYTE_MAP)
             t->lacks_bytes = true;
         else if (t->byte_id[b] < 0)

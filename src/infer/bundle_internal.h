@@ -1,0 +1,10 @@
+/* bundle_internal.h - the ways a bundle is filled. */
+#ifndef FATHOM_INFER_BUNDLE_INTERNAL_H
+#define FATHOM_INFER_BUNDLE_INTERNAL_H
+
+#include "infer/infer.h"
+
+/* bundle_gguf.c: fills model, tokenizer, template and stops; on failure the caller closes what there is. */
+status bundle_open_gguf(bundle *b, const char *path) MUST_CHECK;
+
+#endif
