@@ -29,9 +29,10 @@ const option_preset train_recipes[] = {
      "size = f-5m\n"
      "[train]\n"
      "seq-len = 256\n"
-     "batch-tokens = 8192\n"
+     "batch-tokens = 4096\n"
      "minutes = 6\n"
      "learning-rate = 2e-3\n"
+     "optimizer = muon\n"
      "schedule = wsd\n"
      "decay-share = 0.2\n"
      "eval-tokens = 16k\n"},
