@@ -196,18 +196,25 @@ var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layo
         return t->poison;
     bool gradient =
         q->needs_grad || k->needs_grad || v->needs_grad || (shared != NULL && shared->needs_grad);
-    var *y = tape_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, gradient);
+    bool done = false, known;
+    var *y = saved_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, gradient, SAVE_OUTPUT,
+                       &done);
     attention_record *r = tape_alloc(t, sizeof *r);
     attention_call *calls = tape_alloc(t, (size_t)layout->n_sequences * sizeof *calls);
     size_t lse_bytes = (size_t)(layout->n * shape->n_head) * dtype_size(t->dtype);
-    char *lse = gradient ? tape_alloc(t, lse_bytes) : NULL;
+    char *lse = gradient || t->saving != NULL ? saved_alloc(t, lse_bytes, &known) : NULL;
     if (!tape_ok(t)) return t->poison;
+    saved_wanted(t, y);
+    saved_wanted(t, q);
+    saved_wanted(t, k);
+    saved_wanted(t, v);
+    if (shared != NULL) saved_wanted(t, shared);
     *r = (attention_record){q, k, shared, v, y, *shape, *layout, calls};
     for (int i = 0; i < layout->n_sequences && tape_ok(t); i++)
         make_call(t, r, i, lse);
     if (tape_runs(t)) tape_fail(t, positions_check(layout));
-    if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences));
-    attention_lap(t, r, false);
+    if (tape_runs(t) && !done) tape_fail(t, attention(calls, layout->n_sequences));
+    if (!done) attention_lap(t, r, false);
     if (gradient) tape_push(t, "attention", op_attention_backward, r);
     return tape_ok(t) ? y : t->poison;
 }

@@ -118,13 +118,30 @@ static void add_backward(tape *t, void *context) {
     tape_lap(t, "add", "backward", work_moved(t, 3 * tensor_count(&dy)));
 }
 
+static bool is_dropped(const var *v) {
+    return v->value.data == NULL && v->value.dim[0] > 0 && v->value.dim[1] > 0;
+}
+
+var *sum_var(tape *t, var *a, var *b, bool *dropped) {
+    bool gradient = a->needs_grad || b->needs_grad;
+    int64_t rows = a->value.dim[0], columns = a->value.dim[1];
+    *dropped = is_dropped(a) || is_dropped(b);
+    var *y = *dropped ? tape_input(t, NULL, rows, columns, gradient)
+                      : tape_var(t, rows, columns, gradient);
+    if (tape_ok(t)) y->term[0] = a, y->term[1] = b;
+    return y;
+}
+
 var *op_add(tape *t, var *a, var *b) {
     if (!op_same_shape(t, "add", a, b)) return t->poison;
-    var *y = tape_var(t, a->value.dim[0], a->value.dim[1], a->needs_grad || b->needs_grad);
+    bool dropped;
+    var *y = sum_var(t, a, b, &dropped);
     pair_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (pair_record){a, b, y};
-    if (tape_runs(t) && tensor_contiguous(&a->value) && tensor_contiguous(&b->value)) {
+    if (dropped) {
+        /* nobody reads a sum of values that nobody reads (recompute.c) */
+    } else if (tape_runs(t) && tensor_contiguous(&a->value) && tensor_contiguous(&b->value)) {
         vector_add(t->dtype, tensor_count(&y->value), a->value.data, b->value.data, y->value.data);
     } else if (tape_runs(t)) {
         rows_copy(&a->value, &y->value);
@@ -175,6 +192,8 @@ var *op_concat(tape *t, var *a, var *b) {
     pair_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (pair_record){a, b, y};
+    saved_wanted(t, a);
+    saved_wanted(t, b);
     if (tape_runs(t)) {
         tensor left = tensor_columns(y->value, 0, n_a), right = tensor_columns(y->value, n_a, n_b);
         rows_copy(&a->value, &left);
@@ -218,6 +237,7 @@ var *op_take_rows(tape *t, var *x, const int32_t *rows, int64_t n) {
     rows_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (rows_record){x, y, rows};
+    saved_wanted(t, x);
     if (tape_runs(t)) tape_fail(t, rows_check(&x->value, rows, n));
     for (int64_t i = 0; i < n && tape_runs(t); i++) {
         tensor from = tensor_rows(&x->value, rows[i], 1), to = tensor_rows(&y->value, i, 1);

@@ -38,7 +38,7 @@ var *op_bias(tape *t, var *y, param *b) {
     bias_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (bias_record){y, b};
-    if (tape_runs(t)) each_row(&y->value, b->master, true);
+    if (tape_runs(t) && !saved_done(t, y)) each_row(&y->value, b->master, true);
     param_used(t, b);
     y->needs_grad = y->needs_grad || b->grad != NULL;
     if (y->needs_grad) tape_push(t, "bias", bias_backward, r);

@@ -44,7 +44,7 @@ var *op_dropout(tape *t, var *x, const dropout_site *site) {
     dropout_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (dropout_record){.y = x, .site = *site};
-    if (tape_runs(t)) rows_drop(site, &x->value, NULL, &x->value);
+    if (tape_runs(t) && !saved_done(t, x)) rows_drop(site, &x->value, NULL, &x->value);
     tape_lap(t, "dropout", "forward", work_moved(t, 2 * tensor_count(&x->value)));
     if (x->needs_grad) tape_push(t, "dropout", dropout_backward, r);
     return x;
@@ -64,11 +64,12 @@ static void add_dropout_backward(tape *t, void *context) {
 var *op_add_dropout(tape *t, var *a, var *b, const dropout_site *site) {
     if (site->mask.below == 0) return op_add(t, a, b);
     if (!op_same_shape(t, "add dropout", a, b)) return t->poison;
-    var *y = tape_var(t, a->value.dim[0], a->value.dim[1], a->needs_grad || b->needs_grad);
+    bool dropped;
+    var *y = sum_var(t, a, b, &dropped);
     dropout_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (dropout_record){a, b, y, *site};
-    if (tape_runs(t)) rows_drop(site, &b->value, &a->value, &y->value);
+    if (tape_runs(t) && !dropped) rows_drop(site, &b->value, &a->value, &y->value);
     tape_lap(t, "add dropout", "forward", work_moved(t, 3 * tensor_count(&y->value)));
     if (y->needs_grad) tape_push(t, "add dropout", add_dropout_backward, r);
     return y;

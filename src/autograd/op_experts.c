@@ -28,9 +28,10 @@ typedef struct experts_record {
     param *gate_up, *down;
     int k, n_expert;
     int64_t capacity;
-    int64_t *offset;           /* [E + 1] */
-    int32_t *source, *place;   /* [capacity], [rows * K] */
-    tensor in, gate, act, out; /* [capacity, d], [., 2 fe], [., fe], [., d] */
+    int64_t *offset;                  /* [E + 1] */
+    int32_t *source, *place;          /* [capacity], [rows * K] */
+    bool gate_done, out_done, y_done; /* there already, or read by nobody (recompute.c) */
+    tensor in, gate, act, out;        /* [capacity, d], [., 2 fe], [., fe], [., d] */
 } experts_record;
 
 /* -- grouped products over the segments -- */
@@ -113,11 +114,13 @@ static status experts_forward(tape *t, const experts_record *r, gemm_call *calls
     tape_lap(t, "experts", "sort", (profile_work){PROFILE_BYTES, 0, (double)(12 * moved)});
     moe_gather(t->dtype, places, d, r->k, r->source, x->data, r->in.data);
     tape_lap(t, "experts", "gather", work_moved(t, 2 * moved * d));
-    TRY(segments_multiply(t, r, r->gate_up, PACK_FORWARD, &r->in, &r->gate, calls));
+    if (!r->gate_done)
+        TRY(segments_multiply(t, r, r->gate_up, PACK_FORWARD, &r->in, &r->gate, calls));
     tensor up = tensor_columns(r->gate, f, f);
     swiglu(t->dtype, places, f, r->gate.data, up.data, 2 * f, r->act.data);
     tape_lap(t, "experts", "swiglu", work_moved(t, 3 * moved * f));
-    TRY(segments_multiply(t, r, r->down, PACK_FORWARD, &r->act, &r->out, calls));
+    if (!r->out_done) TRY(segments_multiply(t, r, r->down, PACK_FORWARD, &r->act, &r->out, calls));
+    if (r->y_done) return STATUS_OK;
     if (r->base != NULL)
         rows_copy(&r->base->value, y);
     else
@@ -200,15 +203,22 @@ static bool experts_fit(tape *t, const var *x, const routing *chosen, const para
     return false;
 }
 
+/* An array of places that backward reads. */
+static tensor places_var(tape *t, const experts_record *r, int64_t in, int64_t out, bool *done) {
+    var *v = saved_var(t, r->capacity, out, false, product_class(in, out), done);
+    saved_wanted(t, v);
+    return v->value;
+}
+
 static void experts_alloc(tape *t, experts_record *r) {
     int64_t rows = r->x->value.dim[0], d = r->x->value.dim[1], f = r->down->dim[2];
     r->offset = tape_alloc(t, (size_t)(r->n_expert + 1) * sizeof *r->offset);
     r->source = tape_alloc(t, (size_t)r->capacity * sizeof *r->source);
     r->place = tape_alloc(t, (size_t)(rows * r->k) * sizeof *r->place);
     r->in = tape_var(t, r->capacity, d, false)->value;
-    r->gate = tape_var(t, r->capacity, 2 * f, false)->value;
+    r->gate = places_var(t, r, d, 2 * f, &r->gate_done);
     r->act = tape_var(t, r->capacity, f, false)->value;
-    r->out = tape_var(t, r->capacity, d, false)->value;
+    r->out = places_var(t, r, f, d, &r->out_done);
 }
 
 var *op_experts(tape *t, var *x, routing chosen, param *gate_up, param *down, var *base) {
@@ -216,7 +226,8 @@ var *op_experts(tape *t, var *x, routing chosen, param *gate_up, param *down, va
     int64_t rows = x->value.dim[0];
     bool gradient = x->needs_grad || chosen.weight->needs_grad || gate_up->grad != NULL ||
                     down->grad != NULL || (base != NULL && base->needs_grad);
-    var *y = tape_var(t, rows, x->value.dim[1], gradient);
+    bool done;
+    var *y = saved_var(t, rows, x->value.dim[1], gradient, SAVE_OUTPUT, &done);
     experts_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     int k = (int)chosen.weight->value.dim[1], n_expert = (int)gate_up->dim[0];
@@ -229,6 +240,10 @@ var *op_experts(tape *t, var *x, routing chosen, param *gate_up, param *down, va
                           .k = k,
                           .n_expert = n_expert,
                           .capacity = rows * k + SEGMENT_ROWS * (int64_t)n_expert};
+    r->y_done = done;
+    y->term[0] = base;
+    saved_wanted(t, x);
+    saved_wanted(t, chosen.weight);
     experts_alloc(t, r);
     size_t mark = arena_mark(t->memory);
     gemm_call *calls = calls_alloc(t, r);

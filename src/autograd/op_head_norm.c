@@ -57,6 +57,7 @@ var *op_head_norm(tape *t, var *x, param *w, double eps) {
     var *y = tape_var(t, in->dim[0], in->dim[1], x->needs_grad || w->grad != NULL);
     head_norm_record *r = tape_alloc(t, sizeof *r);
     char *rstd = tape_alloc(t, (size_t)(heads * in->dim[0]) * dtype_size(t->dtype));
+    saved_wanted(t, x);
     if (rstd == NULL) return t->poison;
     *r = (head_norm_record){x, y, w, rstd};
     for (int64_t h = 0; h < heads && tape_runs(t); h++) {

@@ -45,6 +45,31 @@ void grad_pass(tape *t, var *y, var *to);
 /* The op that made y has used its gradient: the memory serves another one. Last act of all. */
 void grad_release(tape *t, var *y);
 
+/* -- selective checkpoints (recompute.c) -- */
+
+/* What becomes of an op's output after the first forward, if anything reads it then. An output that
+ * nothing reads (saved_wanted) is dropped whatever its class: the second forward makes a var
+ * without data and does not compute it. */
+typedef enum save_class {
+    SAVE_OUTPUT,     /* kept: costs much to make again */
+    RECOMPUTE_OUTPUT /* forgotten, computed again */
+} save_class;
+/* tape_var for the output of an expensive op. *done: the value is there or not wanted, so the op
+ * must not compute it. The calls of a block come in the same order in both forwards. */
+var *saved_var(tape *t, int64_t rows, int64_t columns, bool needs_grad, save_class class,
+               bool *done);
+/* The same for an array that backward reads. */
+void *saved_alloc(tape *t, size_t bytes, bool *done);
+/* Backward, or computing another value again, reads v's value. */
+void saved_wanted(tape *t, var *v);
+/* A var for the sum of a and b, of one shape. *dropped: one of them was dropped, so it has no data
+ * and is not computed: nobody reads the sum of what nobody reads. */
+var *sum_var(tape *t, var *a, var *b, bool *dropped);
+/* v is what the first forward left, changes in place included, or is dropped. */
+bool saved_done(const tape *t, const var *v);
+/* A product's class: an output much wider than its input costs little per byte. */
+save_class product_class(int64_t in, int64_t out);
+
 /* -- rows with a leading dimension (op_basic.c) -- */
 
 tensor tensor_columns(tensor whole, int64_t first, int64_t n); /* data may be NULL */

@@ -141,11 +141,14 @@ var *op_linear(tape *t, var *x, param *w) {
         return op_shape_error(t, "linear",
                               text("%s by %s [%" PRId64 ", %" PRId64 "]",
                                    tensor_shape_text(&x->value), w->name, w->dim[0], w->dim[1]));
-    var *y = tape_var(t, x->value.dim[0], w->dim[0], x->needs_grad || w->grad != NULL);
+    bool done;
+    var *y = saved_var(t, x->value.dim[0], w->dim[0], x->needs_grad || w->grad != NULL,
+                       product_class(w->dim[1], w->dim[0]), &done);
+    saved_wanted(t, x);
     linear_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (linear_record){x, y, w};
-    if (tape_runs(t)) tape_fail(t, linear_forward(t, w, &x->value, &y->value));
+    if (tape_runs(t) && !done) tape_fail(t, linear_forward(t, w, &x->value, &y->value));
     param_used(t, w);
     if (y->needs_grad) tape_push(t, "linear", linear_backward, r);
     return tape_ok(t) ? y : t->poison;

@@ -106,6 +106,7 @@ void op_head_loss(tape *t, var *x, param *head, head_loss *loss) {
     }
     loss_work w = {.t = t, .x = &x->value, .head = head, .loss = loss};
     w.gradient = tape_records(t) && loss->scale != 0 && (x->needs_grad || head->grad != NULL);
+    saved_wanted(t, x);
     if (w.gradient && x->needs_grad) w.dx = grad_target(t, x, &w.fresh);
     loss_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return;

@@ -40,6 +40,7 @@ var *op_rmsnorm(tape *t, var *x, param *w, double eps) {
     norm_record *r = tape_alloc(t, sizeof *r);
     void *rstd = tape_alloc(t, (size_t)in->dim[0] * dtype_size(t->dtype));
     if (rstd == NULL) return t->poison;
+    saved_wanted(t, x);
     *r = (norm_record){x, y, w, rstd};
     if (tape_runs(t))
         rmsnorm(t->dtype, in->dim[0], in->dim[1], in->data, in->stride[0], w->master, eps,

@@ -102,7 +102,7 @@ static status rope_forward(tape *t, rope_record *r, const token_layout *layout) 
         if (r->positions[i] > last) last = r->positions[i];
     }
     TRY(rotary_values(t->params, &r->o, last + 1, &r->table));
-    rotate(t, r, &r->x->value, false);
+    if (!saved_done(t, r->x)) rotate(t, r, &r->x->value, false);
     return STATUS_OK;
 }
 

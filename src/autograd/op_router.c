@@ -29,6 +29,7 @@ typedef struct router_record {
     token_layout layout;
     const int32_t *ids; /* [rows, K] */
     tensor score;       /* [rows, E] */
+    bool scored;        /* it is there already (recompute.c) */
     double *share;      /* [n_sequences, E] f_i; NULL without balance loss */
 } router_record;
 
@@ -159,7 +160,7 @@ static status choose(tape *t, const router_record *r, const param *bias, int32_t
 static status router_forward(tape *t, const router_record *r, const param *bias, int32_t *ids,
                              bool filled, const row_space *w) {
     const router_options *o = &r->o;
-    TRY(fill_scores(t, r));
+    if (!r->scored) TRY(fill_scores(t, r));
     TRY(choose(t, r, bias, ids, filled));
     tape_lap(t, "router", "choose", work_moved(t, tensor_count(&r->score)));
     fill_weights(r, w);
@@ -262,17 +263,19 @@ static bool router_fits(tape *t, const var *x, const param *router, const token_
 routing op_router(tape *t, var *x, param *router, param *bias, const token_layout *layout,
                   const router_options *o) {
     const routing none = {NULL, t->poison};
-    bool filled, balance = o->balance_alpha != 0;
+    bool filled, scored, balance = o->balance_alpha != 0;
     if (!router_fits(t, x, router, layout, o)) return none;
     int32_t *ids = tape_choice(t, o->choice, layout->n * o->n_used, &filled);
     router_record *r = tape_alloc(t, sizeof *r);
     bool gradient = x->needs_grad || router->grad != NULL;
     var *weight = tape_var(t, layout->n, o->n_used, gradient);
-    const var *score = tape_var(t, layout->n, o->n_expert, false);
+    var *score = saved_var(t, layout->n, o->n_expert, false, SAVE_OUTPUT, &scored);
     size_t share = (size_t)layout->n_sequences * (size_t)o->n_expert * sizeof(double);
     double *f = balance ? tape_alloc(t, share) : NULL;
     if (!tape_ok(t)) return none;
-    *r = (router_record){x, weight, router, *o, *layout, ids, score->value, f};
+    *r = (router_record){x, weight, router, *o, *layout, ids, score->value, scored, f};
+    saved_wanted(t, score);
+    saved_wanted(t, x);
     size_t mark = arena_mark(t->memory);
     row_space w = rows_alloc(t, o);
     if (tape_runs(t)) tape_fail(t, router_forward(t, r, bias, ids, filled, &w));

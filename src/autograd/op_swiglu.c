@@ -33,6 +33,7 @@ var *op_swiglu(tape *t, var *x) {
     swiglu_record *r = tape_alloc(t, sizeof *r);
     if (r == NULL) return t->poison;
     *r = (swiglu_record){x, y};
+    saved_wanted(t, x);
     tensor up = tensor_columns(x->value, f, f);
     if (tape_runs(t))
         swiglu(t->dtype, rows, f, x->value.data, up.data, up.stride[0], y->value.data);

@@ -43,8 +43,10 @@ typedef struct var {
     tensor value;
     tensor grad; /* data NULL until asked for; same dims as value */
     bool needs_grad;
-    struct var *parent; /* a slice of that var's columns, else NULL */
-    int64_t column;     /* first column inside the parent */
+    struct var *parent;  /* a slice of that var's columns, else NULL */
+    int64_t column;      /* first column inside the parent */
+    struct var *term[2]; /* what the value is a sum of, for selective checkpoints; else NULL */
+    int saved;           /* 1 + its place in the list of a selective checkpoint; 0 = not in it */
 } var;
 
 typedef void backward_fn(tape *t, void *context);
@@ -71,6 +73,21 @@ typedef struct tape_record {
     const char *op;
 } tape_record;
 
+/* How much of a block lives from forward to backward. All three give the same bits. */
+typedef enum recompute_policy {
+    RECOMPUTE_NONE,      /* everything */
+    RECOMPUTE_SELECTIVE, /* its input, and outputs that cost much to make again (recompute.c) */
+    RECOMPUTE_FULL       /* its input */
+} recompute_policy;
+
+/* Outputs of one block under a selective checkpoint; private to recompute.c. */
+typedef struct saved_list saved_list;
+
+/* Bytes that checkpoints keep until backward. */
+typedef struct kept_bytes {
+    int64_t inputs, outputs; /* of blocks; of ops inside, saved by selective ones */
+} kept_bytes;
+
 /* ids: NULL = no array yet (a tape's own slots); n: ids it holds or, while not filled, has room for
  * (0 = enough, the lender says). To use lent slots for another batch clear `filled`, restore n. */
 typedef struct choice_slot {
@@ -90,7 +107,9 @@ struct tape {
     int silent; /* > 0 inside checkpoint's first forward: nothing is recorded */
     spare_block spares[MOST_SPARES];
     int n_spares;
-    const void *fence; /* in its second forward: vars below are outside and get no new gradient */
+    const void *fence;  /* in its second forward: vars below are outside and get no new gradient */
+    saved_list *saving; /* of the selective checkpoint whose block runs now; else NULL */
+    kept_bytes kept;
     choice_slot *choices;
     int n_choices;
     bool choices_lent; /* they survive the tape */
@@ -136,5 +155,8 @@ void param_done(tape *t, param *p);
  * may use; `context` must live until backward is done. */
 typedef var *block_fn(tape *t, void *context, var *x);
 var *checkpoint(tape *t, block_fn *block, void *context, var *x);
+/* The same with a policy; checkpoint() is RECOMPUTE_FULL. Inside a selective checkpoint others run
+ * their block directly. */
+var *checkpoint_by(tape *t, recompute_policy policy, block_fn *block, void *context, var *x);
 
 #endif

@@ -3,7 +3,7 @@
  * Pre-norm with RMSNorm (DeepSeek-V2, arXiv 2405.04434, 2.1).
  * Training, evaluation and inference run this one
  * function; what differs (where keys live, whether the tape records) is in the batch and the tape.
- * With checkpointing only x is kept, and backward runs the block again with the same routing.
+ * What a recompute policy does not keep of a block, backward computes again with the same routing.
  */
 #include "model/model_internal.h"
 
@@ -24,6 +24,5 @@ var *block_run(tape *t, forward *f, int64_t index, var *x) {
     block *b = tape_alloc(t, sizeof *b);
     if (b == NULL) return x; /* the tape has failed: what follows is harmless */
     *b = (block){f, &f->m->layers[index], index};
-    if (f->batch.checkpointing && t->options.recording) return checkpoint(t, block_forward, b, x);
-    return block_forward(t, b, x);
+    return checkpoint_by(t, f->batch.recompute, block_forward, b, x);
 }

@@ -46,10 +46,10 @@ typedef struct model_batch {
     /* logits; rows of the batch whose logits are wanted */
     const int32_t *logit_rows;
     int64_t n_logit_rows;
-    bool mtp_logits;       /* also those of the MTP head, for the same rows (tests) */
-    bool checkpointing;    /* recompute blocks in backward */
-    model_dropout dropout; /* training only */
-    choice_slot *choices;  /* lent routing choices (model_n_choices slots), or NULL */
+    bool mtp_logits;            /* also those of the MTP head, for the same rows (tests) */
+    recompute_policy recompute; /* of blocks, in backward */
+    model_dropout dropout;      /* training only */
+    choice_slot *choices;       /* lent routing choices (model_n_choices slots), or NULL */
 } model_batch;
 
 typedef struct model_result {

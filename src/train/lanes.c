@@ -75,7 +75,7 @@ static status run_micro_batch(model *m, const row_set *rows, int first, int n, b
         batch.mtp_scale =
             rows->mtp_counted > 0 ? options->mtp_weight / (double)rows->mtp_counted : 0;
         batch.balance_scale = 1.0 / rows->n;
-        batch.checkpointing = options->recompute;
+        batch.recompute = options->recompute;
         batch.dropout =
             (model_dropout){options->dropout, options->seed, options->step, first * rows->seq_len};
     }

@@ -19,7 +19,7 @@ typedef struct lanes {
 typedef struct gradient_options {
     int micro_batch; /* rows of one forward */
     gemm_type products;
-    bool recompute;
+    recompute_policy recompute;
     double mtp_weight, dropout;
     uint64_t seed; /* of dropout */
     int64_t step;

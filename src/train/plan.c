@@ -53,11 +53,13 @@ static int64_t packed_total(const model *m, gemm_type products) {
     return sum;
 }
 
-static status activations_for(trainer *t, int micro_batch, bool recompute, int64_t *bytes) {
+static status activations_for(trainer *t, int micro_batch, recompute_policy recompute,
+                              int64_t *bytes, kept_bytes *kept) {
     gradient_options o = t->gradient;
     o.micro_batch = micro_batch;
     o.recompute = recompute;
-    return trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, true, bytes);
+    return trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, true, bytes,
+                              kept);
 }
 
 static int64_t row_bytes(const trainer *t) {
@@ -95,16 +97,28 @@ static void round_to_pages(train_plan *p) {
     p->other += SMALL_ARENAS * HUGE_PAGE;
 }
 
+static status fill_policies(train_plan *p, trainer *t, int micro_batch) {
+    kept_bytes kept;
+    p->recompute = (int)t->gradient.recompute;
+    for (int i = RECOMPUTE_NONE; i <= RECOMPUTE_FULL; i++) {
+        TRY(activations_for(t, micro_batch, (recompute_policy)i, &p->by_policy[i], &kept));
+        if (i == p->recompute) p->kept_inputs = kept.inputs, p->kept_outputs = kept.outputs;
+    }
+    p->with_recompute = p->by_policy[RECOMPUTE_FULL];
+    return STATUS_OK;
+}
+
 static status fill_memory(train_plan *p, trainer *t) {
     int64_t count = t->model.params.count;
+    kept_bytes kept;
     int micro = t->gradient.micro_batch, half = micro > 1 ? micro / 2 : 1;
     p->weights = 4 * count;
     p->gradients = 4 * count * t->lanes.n_buffers;
     p->optimiser = optimiser_bytes(&t->optimiser, t->gradient.products);
     p->packed = packed_total(&t->model, t->gradient.products);
     p->activations = t->tape_bytes;
-    TRY(activations_for(t, micro, true, &p->with_recompute));
-    TRY(activations_for(t, half, t->settings.recompute, &p->half_batch));
+    TRY(fill_policies(p, t, micro));
+    TRY(activations_for(t, half, t->gradient.recompute, &p->half_batch, &kept));
     p->other =
         PROCESS_BYTES + (int64_t)SCRATCH_BYTES * pool_threads() + row_bytes(t) + data_bytes(t);
     p->copy_size = saver_copy_bytes(t);
@@ -217,8 +231,8 @@ status plan_check(const train_plan *p) {
                     "train plan",
                     text("activations alone take %s at seq-len %" PRId64 " and micro-batch %d",
                          bytes_text((double)p->activations), p->seq_len, p->micro_batch),
-                    text("--micro-batch %d (%s) or --recompute (%s)", rows, bytes_text(fitting),
-                         bytes_text((double)(rest + p->with_recompute))));
+                    text("--micro-batch %d (%s) or --recompute full (%s)", rows,
+                         bytes_text(fitting), bytes_text((double)(rest + p->with_recompute))));
     }
     if (p->disk_free >= 0 && p->disk > p->disk_free)
         return FAIL(F_DISK_FULL,
@@ -291,6 +305,21 @@ static const char *corpus_text(const train_plan *p) {
                 epochs <= 1 ? ", nothing repeated" : "s");
 }
 
+static const char *const policy_names[] = {"none", "selective", "full"};
+
+/* MiB of activations by class, and what each policy would take. */
+static void print_activations(FILE *out, const train_plan *p) {
+    int64_t all = p->by_policy[p->recompute], kept = p->kept_inputs + p->kept_outputs;
+    fprintf(out, "recompute %-11s block inputs %s, saved outputs %s, %s %s   [",
+            policy_names[p->recompute], mebi(p->kept_inputs), mebi(p->kept_outputs),
+            p->recompute == RECOMPUTE_NONE ? "everything" : "one block at a time",
+            mebi(all - kept));
+    for (int i = 0; i < 3; i++)
+        fprintf(out, "%s%s %s (%.0f %%)", i > 0 ? ", " : "", policy_names[i], mebi(p->by_policy[i]),
+                100 * (double)p->by_policy[i] / (double)p->by_policy[RECOMPUTE_NONE]);
+    fprintf(out, "]\n");
+}
+
 void plan_print(FILE *out, const train_plan *p) {
     const model_config *c = &p->model;
     const char *experts =
@@ -306,6 +335,7 @@ void plan_print(FILE *out, const train_plan *p) {
             bytes_text((double)p->memory), mebi(p->weights), mebi(p->gradients), mebi(p->optimiser),
             mebi(p->packed), mebi(p->activations), mebi(p->copy), mebi(p->other),
             bytes_text((double)p->memory_free), p->memory <= p->memory_free ? "ok" : "too little");
+    print_activations(out, p);
     fprintf(out, "disk     %-12s %" PRId64 " checkpoints x %s, %s", bytes_text((double)p->disk),
             p->checkpoints, bytes_text((double)p->checkpoint), saving_text(p));
     if (p->disk_free >= 0)
@@ -325,6 +355,7 @@ json_t *plan_json(const train_plan *p) {
     return json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:s, s:s, s:i, s:i,"
         " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I},"
+        " s:{s:s, s:I, s:I, s:I, s:I, s:I, s:I},"
         " s:{s:I, s:I, s:I, s:I},"
         " s:{s:f, s:f, s:f, s:f, s:f, s:f, s:b}}",
         "model", p->model_name, "parameters", (json_int_t)p->parameters, "active",
@@ -336,9 +367,14 @@ json_t *plan_json(const train_plan *p) {
         "optimiser", (json_int_t)p->optimiser, "packed", (json_int_t)p->packed, "activations",
         (json_int_t)p->activations, "checkpoint_copy", (json_int_t)p->copy, "other",
         (json_int_t)p->other, "total", (json_int_t)p->memory, "free", (json_int_t)p->memory_free,
-        "disk_bytes", "checkpoint", (json_int_t)p->checkpoint, "checkpoints",
-        (json_int_t)p->checkpoints, "total", (json_int_t)p->disk, "free", (json_int_t)p->disk_free,
-        "time", "seconds", p->seconds, "steps", p->step_seconds, "validations", p->look_seconds,
-        "low", p->seconds_low, "high", p->seconds_high, "tokens_per_second", p->tokens_per_second,
-        "measured", (int)p->measured);
+        "activation_bytes", "recompute", policy_names[p->recompute], "block_inputs",
+        (json_int_t)p->kept_inputs, "saved_outputs", (json_int_t)p->kept_outputs, "other",
+        (json_int_t)(p->by_policy[p->recompute] - p->kept_inputs - p->kept_outputs), "none",
+        (json_int_t)p->by_policy[RECOMPUTE_NONE], "selective",
+        (json_int_t)p->by_policy[RECOMPUTE_SELECTIVE], "full",
+        (json_int_t)p->by_policy[RECOMPUTE_FULL], "disk_bytes", "checkpoint",
+        (json_int_t)p->checkpoint, "checkpoints", (json_int_t)p->checkpoints, "total",
+        (json_int_t)p->disk, "free", (json_int_t)p->disk_free, "time", "seconds", p->seconds,
+        "steps", p->step_seconds, "validations", p->look_seconds, "low", p->seconds_low, "high",
+        p->seconds_high, "tokens_per_second", p->tokens_per_second, "measured", (int)p->measured);
 }

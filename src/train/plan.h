@@ -45,6 +45,9 @@ typedef struct train_plan {
     int64_t copy_size;  /* what it would take */
     save_beside beside; /* what was asked for */
     int64_t with_recompute, half_batch; /* activations of the two remedies */
+    /* activations of a step by recompute_policy; of the chosen one, what lives until backward */
+    int recompute;
+    int64_t by_policy[3], kept_inputs, kept_outputs;
     int64_t checkpoint, checkpoints, disk,
         disk_free; /* one; how many at most; all files; -1 unknown */
     /* time */

@@ -30,6 +30,7 @@ static const char *const schedules[] = {
 static const char *const optimisers[] = {"adamw", "muon", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", "bf16-dot", NULL};
 static const char *const besides[] = {"auto", "no", "yes", NULL};
+static const char *const recomputes[] = {"none", "selective", "full", NULL};
 static const char *const resumes[] = {"auto", "no", "yes", NULL};
 
 #define AT(field) offsetof(train_settings, field)
@@ -107,8 +108,9 @@ static const option rows[] = {
      "here, "
      "recorded.",
      .choices = precisions},
-    {"train", "recompute", OPTION_BOOL, AT(recompute), "no",
-     "Run blocks again in backward: less memory, same weights."},
+    {"train", "recompute", OPTION_CHOICE, AT(recompute), "none",
+     "What backward computes again: none, selective (what is cheap) or full (blocks).",
+     .choices = recomputes},
     {"train", "train-seed", OPTION_SEED, AT(seed), "1",
      "Seed of weights and order; --seed sets it.", .flags = OPTION_HIDDEN},
     {"train", "eval-every", OPTION_INT64, AT(eval_every), "-1",

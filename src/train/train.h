@@ -100,7 +100,7 @@ typedef struct train_settings {
     double dropout;      /* rate, while training only */
     double mtp_weight;   /* lambda of the MTP loss */
     train_precision precision;
-    bool recompute; /* keep only block inputs, run blocks again in backward */
+    recompute_policy recompute; /* what of a block is kept for backward */
     uint64_t seed;
 
     /* looking and saving: none of it changes the weights. 0 = never, -1 = by the number of steps;

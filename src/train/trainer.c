@@ -43,7 +43,7 @@ gemm_type train_products(train_precision precision) {
 /* -- memory -- */
 
 static status dry_run(model *m, const row_set *rows, const gradient_options *options, bool backward,
-                      arena *memory) {
+                      arena *memory, kept_bytes *kept) {
     model_batch batch;
     model_result result = {0};
     tape t;
@@ -52,21 +52,24 @@ static status dry_run(model *m, const row_set *rows, const gradient_options *opt
         batch.loss_scale = 1.0 / (double)batch.layout.n;
         batch.mtp_scale = options->mtp_weight / (double)batch.layout.n;
         batch.balance_scale = 1.0 / rows->n;
-        batch.checkpointing = options->recompute;
+        batch.recompute = options->recompute;
         batch.dropout = (model_dropout){.rate = options->dropout};
     }
     TRY(tape_init(
         &t, memory, &m->params,
         (tape_options){.recording = backward, .products = options->products, .dry = true}));
     TRY(model_forward(m, &t, &batch, &result));
+    *kept = t.kept;
     return backward ? tape_backward(&t) : STATUS_OK;
 }
 
 status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
-                          const gradient_options *options, bool backward, int64_t *bytes) {
+                          const gradient_options *options, bool backward, int64_t *bytes,
+                          kept_bytes *kept) {
     row_set rows;
     arena memory;
     *bytes = 0;
+    *kept = (kept_bytes){0};
     TRY(rows_init(&rows, options->micro_batch, seq_len));
     status s = arena_init(&memory, "dry tape", DRY_RESERVE);
     if (s != STATUS_OK) {
@@ -81,7 +84,7 @@ status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
         memset(arrays[i], 0, n);
     rows.n = rows.capacity;
     param_set_gradients(&m->params, gradient);
-    s = dry_run(m, &rows, options, backward, &memory);
+    s = dry_run(m, &rows, options, backward, &memory, kept);
     *bytes = (int64_t)memory.peak;
     arena_clear(&memory);
     rows_clear(&rows);
@@ -92,10 +95,11 @@ status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
 static status rows_that_fit(trainer *t, int rows, bool backward, int64_t limit, int *fit,
                             int64_t *bytes) {
     gradient_options o = t->gradient;
+    kept_bytes kept;
     for (int n = rows;; n /= 2) {
         o.micro_batch = n;
         TRY(trainer_tape_bytes(&t->model, t->lanes.buffer[0], t->settings.seq_len, &o, backward,
-                               bytes));
+                               bytes, &kept));
         *fit = n;
         if (*bytes <= limit || n == 1) return STATUS_OK;
     }

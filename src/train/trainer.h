@@ -62,10 +62,10 @@ void trainer_refresh(trainer *t); /* weights, moments and state as after trainer
 status trainer_measure(trainer *t, double seconds, double *tokens_per_second) MUST_CHECK;
 
 /* Bytes of the tape of options->micro_batch rows, from a dry run: forward and backward, or a forward
- * that does not record. */
+ * that does not record. *kept: of these bytes, what checkpoints keep. */
 status trainer_tape_bytes(model *m, float *gradient, int64_t seq_len,
-                          const gradient_options *options, bool backward,
-                          int64_t *bytes) MUST_CHECK;
+                          const gradient_options *options, bool backward, int64_t *bytes,
+                          kept_bytes *kept) MUST_CHECK;
 gemm_type train_products(train_precision precision); /* not PRECISION_AUTO */
 
 #endif

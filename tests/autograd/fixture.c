@@ -227,7 +227,8 @@ static status run_tape(fixture *f, tape *t, run_options o, int64_t first) {
         x[i] = tape_input(t, row_at(f, in->data, in->per_token ? first : 0, in->columns),
                           in->per_token ? f->layout.n : in->rows, in->columns, true);
     }
-    var *y = o.checkpointed ? checkpoint(t, run_block, f, x[0]) : f->subject->run(f, t, x);
+    var *y = o.recompute != RECOMPUTE_NONE ? checkpoint_by(t, o.recompute, run_block, f, x[0])
+                                           : f->subject->run(f, t, x);
     take_output(f, t, y, o, first);
     if (!o.backward) return tape_status(t);
     TRY(tape_backward(t));

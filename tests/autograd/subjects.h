@@ -62,9 +62,10 @@ struct fixture {
 };
 
 typedef struct run_options {
-    bool backward, dry, checkpointed;
+    bool backward, dry;
     gemm_type products;
-    bool keep_gradients; /* add to what is there */
+    recompute_policy recompute; /* of the whole subject, seen as a block of its only input */
+    bool keep_gradients;        /* add to what is there */
 } run_options;
 
 bool fixture_open(fixture *f, const subject *s, dtype real);

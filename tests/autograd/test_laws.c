@@ -1,7 +1,7 @@
 /* test_laws.c - what holds for every op: bits, memory, failures.
  *
- * Gradients and outputs are the same bytes for any tier, any number of threads, with and without
- * checkpointing, and for a batch in two parts; a dry run takes the memory of a real one; an
+ * Gradients and outputs are the same bytes for any tier, any number of threads, whatever is
+ * recomputed, and for a batch in two parts; a dry run takes the memory of a real one; an
  * allocation that fails gives an error and loses nothing. */
 #include "subjects.h"
 
@@ -85,26 +85,37 @@ static bool keeps_shape(const fixture *f) {
     return f->n_x == 1 && f->y_rows == f->x[0].rows && f->y_columns == f->x[0].columns;
 }
 
-TEST(laws_checkpointing_changes_nothing) {
+/* Runs b under a policy and compares it with a. */
+static void check_policy(const fixture *a, fixture *b, run_options o) {
+    const char *name = a->subject->name;
+    fixture_forget(b);
+    REQUIRE_OK(fixture_run(b, o));
+    check_same(a, b, o.recompute == RECOMPUTE_FULL ? "recomputed" : "partly recomputed");
+    CHECK(memcmp(&a->total, &b->total, sizeof a->total) == 0, "%s: %.17g and %.17g", name, a->total,
+          b->total);
+    CHECK(b->n_records == 1, "%s: %d records", name, b->n_records);
+    CHECK(b->uses == a->uses, "%s: %d uses, not %d", name, b->uses, a->uses);
+}
+
+TEST(laws_recomputing_changes_nothing) {
     int n = 0;
-    for (int i = 0; i < n_subjects; i++)
-        for (int type = 0; type < N_TYPES; type++) {
+    for (int tier = 0; tier < TIER_COUNT; tier++) {
+        if (!kernels_offer((cpu_tier)tier)) continue;
+        REQUIRE_OK(kernels_init(tier_name((cpu_tier)tier)));
+        for (int i = 0; i < N_TYPES * n_subjects; i++) {
             fixture a, b;
-            run_options o = {.backward = true, .products = types[type]};
-            REQUIRE(open_pair(&subjects[i], DTYPE_F32, &a, &b, o), "setup");
-            if (keeps_shape(&a)) {
-                o.checkpointed = true;
-                REQUIRE_OK(fixture_run(&b, o));
-                check_same(&a, &b, "checkpointed");
-                CHECK(memcmp(&a.total, &b.total, sizeof a.total) == 0, "%s: %.17g and %.17g",
-                      subjects[i].name, a.total, b.total);
-                CHECK(b.n_records == 1, "%s: %d records", subjects[i].name, b.n_records);
-                CHECK(b.uses == a.uses, "%s: %d uses, not %d", subjects[i].name, b.uses, a.uses);
+            run_options o = {.backward = true, .products = types[i % N_TYPES]};
+            REQUIRE(open_pair(&subjects[i / N_TYPES], DTYPE_F32, &a, &b, o), "setup");
+            for (int p = RECOMPUTE_SELECTIVE; keeps_shape(&a) && p <= RECOMPUTE_FULL; p++) {
+                o.recompute = (recompute_policy)p;
+                check_policy(&a, &b, o);
                 n++;
             }
             close_pair(&a, &b);
         }
-    CHECK(n >= 8, "only %d subjects keep their shape", n);
+    }
+    REQUIRE_OK(kernels_init(NULL));
+    CHECK(n >= 32, "only %d runs keep their shape", n);
 }
 
 /* Two micro-batches into the same gradients equal one batch, byte for byte. */
@@ -189,9 +200,11 @@ TEST(laws_dot_micro_batches_continue) {
 
 TEST(laws_dry_runs_take_the_same_memory) {
     for (int i = 0; i < n_subjects; i++)
-        for (int backward = 0; backward < 2; backward++) {
+        for (int mode = 0; mode < 4; mode++) {
             fixture a, b;
-            run_options o = {.backward = backward == 1};
+            run_options o = {.backward = mode > 0};
+            if (i >= n_subjects - 2 && mode > 1) /* blocks */
+                o.recompute = (recompute_policy)(mode - 1);
             REQUIRE(open_pair(&subjects[i], DTYPE_F32, &a, &b, o), "setup");
             memset(b.grad, 0x55, reals(&b, b.params.count));
             o.dry = true;
@@ -209,15 +222,14 @@ TEST(laws_dry_runs_take_the_same_memory) {
 }
 
 /* Lets the n-th allocation fail for n = 1, 2, ... until a run passes. */
-static void walk_failures(const subject *s, bool checkpointed) {
+static void walk_failures(const subject *s, recompute_policy recompute) {
     int64_t blocks = mem_live_blocks(), n = 1;
     for (;; n++) {
         fixture f;
         REQUIRE(fixture_open(&f, s, DTYPE_F32), "setup");
         size_t used = f.memory.used;
         mem_fail_at(n);
-        status result =
-            fixture_run(&f, (run_options){.backward = true, .checkpointed = checkpointed});
+        status result = fixture_run(&f, (run_options){.backward = true, .recompute = recompute});
         bool failed = mem_failed();
         mem_fail_at(0);
         CHECK(result == (failed ? STATUS_MEMORY : STATUS_OK), "%s: status %d at allocation %d",
@@ -238,8 +250,9 @@ static void walk_failures(const subject *s, bool checkpointed) {
 
 TEST(laws_failed_allocations) {
     for (int i = 0; i < n_subjects; i++)
-        walk_failures(&subjects[i], false);
-    walk_failures(&subjects[n_subjects - 1], true);
+        walk_failures(&subjects[i], RECOMPUTE_NONE);
+    walk_failures(&subjects[n_subjects - 1], RECOMPUTE_SELECTIVE);
+    walk_failures(&subjects[n_subjects - 1], RECOMPUTE_FULL);
 }
 
 TEST(laws_records_and_uses) {

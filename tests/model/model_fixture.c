@@ -169,7 +169,7 @@ static status run(model *m, arena *memory, const sample *s, const run_options *o
     tape t;
     tape_options options = {.recording = o->grad != NULL, .products = o->products};
     model_batch batch = s->batch;
-    batch.checkpointing = o->checkpointing;
+    batch.recompute = o->recompute;
     param_set_gradients(&m->params, o->grad);
     if (o->grad != NULL) memset(o->grad, 0, (size_t)m->params.count * dtype_size(m->params.dtype));
     TRY(tape_init(&t, memory, &m->params, options));

@@ -47,7 +47,7 @@ kv_layer_pages *pages_make(arena *memory, const model *m, int64_t positions);
  * are copied to `logits` and `mtp_logits` (NULL = not wanted). */
 typedef struct run_options {
     gemm_type products;
-    bool checkpointing;
+    recompute_policy recompute;
     void *grad;
     void *logits, *mtp_logits;
 } run_options;

@@ -271,7 +271,7 @@ TEST(forward_tiers_agree) {
     tiers_agree("dense bf16-dot", &dense, GEMM_BF16_DOT, 0.2);
 }
 
-/* Threads, checkpointing, and both: one set of gradients. `step` 3 runs only neither and both. */
+/* Threads and recomputing: one set of gradients. Runs 0 to 5: policy i / 2, threads 1 + i % 2. */
 static void runs_agree(const char *name, const model_config *c, gemm_type products, double rate,
                        int step) {
     bench b;
@@ -284,17 +284,18 @@ static void runs_agree(const char *name, const model_config *c, gemm_type produc
     sample_drop(&b.s, rate);
     double loss = 0;
     int64_t counted = 0;
-    for (int i = 0; i < 4; i += step) {
+    for (int i = 0; i < 6; i += step) {
         REQUIRE_OK(pool_start(i % 2 == 0 ? 1 : 2));
         model_counts_clear(&b.m);
-        run_options o = {
-            .grad = i == 0 ? first : grad, .checkpointing = i >= 2, .products = products};
+        run_options o = {.grad = i == 0 ? first : grad,
+                         .recompute = (recompute_policy)(i / 2),
+                         .products = products};
         REQUIRE(sample_run(&b.m, &b.memory, &b.s, o, &b.result), "run %d", i);
         int64_t sum = 0;
         for (int e = 0; e < c->n_expert; e++)
             sum += b.m.layers[c->n_layer - 1].counts[e];
         if (i == 0) loss = b.result.loss_sum, counted = sum;
-        const char *how = text("%s, threads %d, checkpointing %d", name, 1 + i % 2, i >= 2);
+        const char *how = text("%s, threads %d, recompute %d", name, 1 + i % 2, i / 2);
         CHECK(i == 0 || memcmp(first, grad, bytes) == 0, "%s: gradients differ", how);
         CHECK(loss == b.result.loss_sum, "%s: loss differs", how);
         CHECK(sum == counted && sum == b.s.batch.layout.n * c->n_expert_used,
@@ -304,13 +305,19 @@ static void runs_agree(const char *name, const model_config *c, gemm_type produc
     bench_close(&b);
 }
 
-TEST(forward_threads_and_checkpointing) {
+TEST(forward_threads_and_recomputing) {
     model_config f1m = config_f1m_mtp(), dense = model_preset_find("shakespeare-char")->config;
     runs_agree("f-1m f32", &f1m, GEMM_F32, 0.1, 1);
     runs_agree("f-1m bf16", &f1m, GEMM_BF16, 0, 3);
-    runs_agree("f-1m bf16-dot", &f1m, GEMM_BF16_DOT, 0.2, 3);
-    runs_agree("dense f32", &dense, GEMM_F32, 0, 3);
-    runs_agree("dense f32, dropout", &dense, GEMM_F32, 0.2, 3);
+    runs_agree("dense f32, dropout", &dense, GEMM_F32, 0.2, 1);
+    for (int tier = 0; tier < TIER_COUNT; tier++) {
+        if (!kernels_offer((cpu_tier)tier)) continue;
+        const char *on = tier_name((cpu_tier)tier);
+        REQUIRE_OK(kernels_init(on));
+        runs_agree(text("f-1m bf16-dot, %s", on), &f1m, GEMM_BF16_DOT, 0.2, 2);
+        runs_agree(text("dense f32, %s", on), &dense, GEMM_F32, 0, 2);
+    }
+    REQUIRE_OK(kernels_init(NULL));
 }
 
 /* Steps and places in the batch decide the mask; without a rate, neither does. */
@@ -430,9 +437,9 @@ TEST(forward_dry_tape_measures_memory) {
     float *grad = arena_zalloc(&b.memory, (size_t)b.m.params.count * sizeof *grad);
     REQUIRE(grad != NULL, "no memory");
     param_set_gradients(&b.m.params, grad);
-    for (int checkpointing = 0; checkpointing < 2; checkpointing++) {
+    for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_FULL; policy++) {
         size_t peak[2], mark = arena_mark(&b.memory);
-        b.s.batch.checkpointing = checkpointing == 1;
+        b.s.batch.recompute = (recompute_policy)policy;
         for (int dry = 0; dry < 2; dry++) {
             tape t;
             b.memory.peak = mark;
@@ -445,9 +452,8 @@ TEST(forward_dry_tape_measures_memory) {
             CHECK((b.result.loss_sum == 0) == (dry == 1), "dry %d: loss %g", dry,
                   b.result.loss_sum);
         }
-        CHECK(peak[0] == peak[1], "checkpointing %d: %zu bytes, dry %zu", checkpointing, peak[0],
-              peak[1]);
-        printf("  checkpointing %d: %zu bytes per token\n", checkpointing,
+        CHECK(peak[0] == peak[1], "recompute %d: %zu bytes, dry %zu", policy, peak[0], peak[1]);
+        printf("  recompute %d: %zu bytes per token\n", policy,
                peak[0] / (size_t)b.s.batch.layout.n);
     }
     bench_close(&b);

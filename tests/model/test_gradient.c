@@ -35,7 +35,7 @@ static bool check_open(check *c, const model_config *config, const sample_shape 
     if (c->s.batch.choices == NULL || c->grad == NULL) return false;
     model_result r = {0};
     return sample_run(&c->m, &c->memory, &c->s,
-                      (run_options){.grad = c->grad, .checkpointing = true}, &r);
+                      (run_options){.grad = c->grad, .recompute = RECOMPUTE_SELECTIVE}, &r);
 }
 
 static void check_close(check *c) {
@@ -164,8 +164,8 @@ static void check_bias_untouched(const check *c) {
     CHECK(biases == model_n_choices(&c->m), "%d router biases", biases);
 }
 
-/* MoE, MLA, MTP, packing, tied head, dropout, checkpointing on. Weights are four times as wide as a fresh
- * model's: at the start attention is so flat that some gradients drown in the loss's rounding. */
+/* MoE, MLA, MTP, packing, tied head, dropout, selective recomputing. Weights are four times as wide as a
+ * fresh  * model's: at the start attention is so flat that some gradients drown in the loss's rounding. */
 TEST(gradient_f1m) {
     model_config config = config_f1m_mtp();
     config.init_std *= 4;

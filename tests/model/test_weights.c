@@ -270,7 +270,7 @@ static status live(const char *file, arena *memory, const model_config *c, const
     tape t;
     model_result r = {0};
     model_batch batch = s->batch;
-    batch.checkpointing = true;
+    batch.recompute = RECOMPUTE_FULL;
     status result;
     TRY(model_init(&m, c, DTYPE_F32));
     param_set_initialise(&m.params, 5);

@@ -29,7 +29,7 @@ TEST(lanes_need_logarithmic_buffers) {
 
 typedef struct change {
     int lanes, micro_batch, threads;
-    bool recompute;
+    recompute_policy recompute;
     train_precision precision;
 } change;
 
@@ -79,27 +79,24 @@ static void expect_equal_gradients(const char *what, fixture_model kind, change 
 TEST(gradient_does_not_depend_on_threads) {
     for (int kind = FIXTURE_DENSE; kind <= FIXTURE_EXPERTS; kind++)
         expect_equal_gradients("1 and 2 threads", (fixture_model)kind,
-                               (change){4, 0, 1, false, PRECISION_F32},
-                               (change){4, 0, 2, false, PRECISION_F32});
+                               (change){4, 0, 1, RECOMPUTE_NONE, PRECISION_F32},
+                               (change){4, 0, 2, RECOMPUTE_NONE, PRECISION_F32});
     expect_equal_gradients("1 and 3 threads, bf16-dot", FIXTURE_EXPERTS,
-                           (change){4, 0, 1, false, PRECISION_BF16_DOT},
-                           (change){4, 0, 3, false, PRECISION_BF16_DOT});
+                           (change){4, 0, 1, RECOMPUTE_NONE, PRECISION_BF16_DOT},
+                           (change){4, 0, 3, RECOMPUTE_NONE, PRECISION_BF16_DOT});
     expect_equal_gradients("1 and 3 threads, bf16", FIXTURE_EXPERTS,
-                           (change){4, 0, 1, false, PRECISION_BF16},
-                           (change){4, 0, 3, false, PRECISION_BF16});
+                           (change){4, 0, 1, RECOMPUTE_NONE, PRECISION_BF16},
+                           (change){4, 0, 3, RECOMPUTE_NONE, PRECISION_BF16});
 }
 
 TEST(gradient_does_not_depend_on_recomputing) {
     for (int kind = FIXTURE_DENSE; kind <= FIXTURE_EXPERTS; kind++)
-        expect_equal_gradients("recompute", (fixture_model)kind,
-                               (change){4, 0, 2, false, PRECISION_F32},
-                               (change){4, 0, 2, true, PRECISION_F32});
-    expect_equal_gradients("recompute, bf16-dot", FIXTURE_EXPERTS,
-                           (change){4, 0, 2, false, PRECISION_BF16_DOT},
-                           (change){4, 0, 2, true, PRECISION_BF16_DOT});
-    expect_equal_gradients("recompute, bf16", FIXTURE_EXPERTS,
-                           (change){4, 0, 2, false, PRECISION_BF16},
-                           (change){4, 0, 2, true, PRECISION_BF16});
+        for (int policy = RECOMPUTE_SELECTIVE; policy <= RECOMPUTE_FULL; policy++)
+            for (int p = PRECISION_F32; p <= PRECISION_BF16_DOT; p++)
+                expect_equal_gradients(
+                    text("recompute %d, precision %d", policy, p), (fixture_model)kind,
+                    (change){4, 0, 2, RECOMPUTE_NONE, (train_precision)p},
+                    (change){4, 0, 2, (recompute_policy)policy, (train_precision)p});
 }
 
 /* Products continue their chains across micro-batches, so hidden matrices get the same bits. Norms
@@ -110,12 +107,13 @@ TEST(micro_batch_changes_no_matrix_and_little_else_in_f32) {
     int64_t n;
     train_settings s;
     trainer t;
-    REQUIRE_OK(first_gradient(FIXTURE_DENSE, (change){1, 8, 2, false, PRECISION_F32}, &whole, &n));
+    REQUIRE_OK(first_gradient(FIXTURE_DENSE, (change){1, 8, 2, RECOMPUTE_NONE, PRECISION_F32},
+                              &whole, &n));
     REQUIRE_OK(fixture_settings(&s, "kinds", FIXTURE_DENSE, 10));
     REQUIRE_OK(trainer_open(&t, &s));
     for (int micro = 1; micro <= 3; micro += 2) {
-        REQUIRE_OK(
-            first_gradient(FIXTURE_DENSE, (change){1, micro, 2, false, PRECISION_F32}, &parts, &n));
+        REQUIRE_OK(first_gradient(
+            FIXTURE_DENSE, (change){1, micro, 2, RECOMPUTE_NONE, PRECISION_F32}, &parts, &n));
         for (int p = 0; p < t.model.params.n; p++) {
             const param *one = t.model.params.all[p];
             double square = 0, off = 0;
@@ -140,9 +138,10 @@ TEST(micro_batch_changes_no_matrix_and_little_else_in_f32) {
 TEST(lanes_agree_with_the_sum_over_the_batch) {
     float *one, *eight;
     int64_t n;
-    REQUIRE_OK(first_gradient(FIXTURE_EXPERTS, (change){1, 0, 1, false, PRECISION_F32}, &one, &n));
-    REQUIRE_OK(
-        first_gradient(FIXTURE_EXPERTS, (change){8, 0, 1, false, PRECISION_F32}, &eight, &n));
+    REQUIRE_OK(first_gradient(FIXTURE_EXPERTS, (change){1, 0, 1, RECOMPUTE_NONE, PRECISION_F32},
+                              &one, &n));
+    REQUIRE_OK(first_gradient(FIXTURE_EXPERTS, (change){8, 0, 1, RECOMPUTE_NONE, PRECISION_F32},
+                              &eight, &n));
     double dot = 0, xx = 0, yy = 0;
     for (int64_t i = 0; i < n; i++) {
         dot += (double)one[i] * (double)eight[i];

@@ -21,19 +21,23 @@ typedef struct plan_case {
     const char *name, *size;
     int64_t vocab_size, seq_len, batch_tokens;
     int grad_lanes;
-    bool recompute;
+    recompute_policy recompute;
     train_precision precision;
     optimiser_kind optimiser;
 } plan_case;
 
 static const plan_case cases[] = {
-    {"dense recipe", "shakespeare-char", 256, 64, 768, 1, false, PRECISION_F32, OPTIMISER_ADAMW},
-    {"f-1m", "f-1m", 1024, 256, 4096, 8, false, PRECISION_F32, OPTIMISER_ADAMW},
-    {"f-1m, recompute", "f-1m", 1024, 256, 4096, 2, true, PRECISION_F32, OPTIMISER_ADAMW},
-    {"f-5m, bf16", "f-5m", 4096, 256, 2048, 4, false, PRECISION_BF16, OPTIMISER_ADAMW},
-    {"f-15m, one lane", "f-15m", 8192, 256, 1024, 1, false, PRECISION_F32, OPTIMISER_ADAMW},
-    {"f-5m, muon", "f-5m", 4096, 256, 2048, 4, false, PRECISION_F32, OPTIMISER_MUON},
-    {"f-15m, muon, bf16-dot", "f-15m", 8192, 256, 1024, 1, false, PRECISION_BF16_DOT,
+    {"dense recipe", "shakespeare-char", 256, 64, 768, 1, RECOMPUTE_NONE, PRECISION_F32,
+     OPTIMISER_ADAMW},
+    {"f-1m", "f-1m", 1024, 256, 4096, 8, RECOMPUTE_NONE, PRECISION_F32, OPTIMISER_ADAMW},
+    {"f-1m, recompute", "f-1m", 1024, 256, 4096, 2, RECOMPUTE_FULL, PRECISION_F32, OPTIMISER_ADAMW},
+    {"f-5m, selective", "f-5m", 4096, 256, 2048, 2, RECOMPUTE_SELECTIVE, PRECISION_F32,
+     OPTIMISER_ADAMW},
+    {"f-5m, bf16", "f-5m", 4096, 256, 2048, 4, RECOMPUTE_NONE, PRECISION_BF16, OPTIMISER_ADAMW},
+    {"f-15m, one lane", "f-15m", 8192, 256, 1024, 1, RECOMPUTE_NONE, PRECISION_F32,
+     OPTIMISER_ADAMW},
+    {"f-5m, muon", "f-5m", 4096, 256, 2048, 4, RECOMPUTE_NONE, PRECISION_F32, OPTIMISER_MUON},
+    {"f-15m, muon, bf16-dot", "f-15m", 8192, 256, 1024, 1, RECOMPUTE_NONE, PRECISION_BF16_DOT,
      OPTIMISER_MUON},
 };
 #define N_CASES ((int)(sizeof cases / sizeof *cases))

@@ -168,7 +168,7 @@ TEST(weights_do_not_depend_on_threads_or_recomputing) {
     sha256_hex hash[3];
     for (int i = 0; i < 3; i++) {
         REQUIRE_OK(fixture_settings(&s, text("same-%d", i), FIXTURE_EXPERTS, 12));
-        s.recompute = i == 2;
+        s.recompute = i == 2 ? RECOMPUTE_SELECTIVE : RECOMPUTE_NONE;
         s.dropout = 0.1;
         s.save_every = (option_every){.seconds = i == 1 ? 0.01 : 100};
         REQUIRE(fixture_run_process(&s, i == 0 ? 1 : 2, 0) == 0, "run %d failed", i);

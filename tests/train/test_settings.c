@@ -42,7 +42,7 @@ TEST(settings_round_trip_through_config_ini) {
     s.sample_prompt = "a \"quoted\" ; prompt";
     s.save_every = (option_every){.seconds = 90};
     s.schedule = SCHEDULE_COSINE;
-    s.recompute = true;
+    s.recompute = RECOMPUTE_FULL;
     const char *path = fixture_path("round.ini");
     REQUIRE_OK(train_settings_write(&s, path));
     REQUIRE_OK(train_settings_defaults(&back));
@@ -177,9 +177,10 @@ TEST(recall_lets_lengths_and_looks_change) {
     s.max_steps = 80;
     s.eval_every = 7;
     s.save_every = (option_every){.seconds = 5};
-    s.recompute = true;
+    s.recompute = RECOMPUTE_FULL;
     REQUIRE_OK(train_settings_recall(&s, &strings));
-    CHECK(s.max_steps == 80 && s.eval_every == 7 && s.recompute, "a free change was lost");
+    CHECK(s.max_steps == 80 && s.eval_every == 7 && s.recompute == RECOMPUTE_FULL,
+          "a free change was lost");
     s = recorded;
     s.max_steps = 0;
     s.minutes = 3;
