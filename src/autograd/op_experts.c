@@ -11,6 +11,9 @@
  * of the weights). Buffers have the worst-case number of places, rows * K + 32 E, so the arena does
  * not depend on the routing; only used places are touched.
  *
+ * Backward overwrites the input, the product and the output of places with their gradients: each is
+ * read for the last time before.
+ *
  * Weight gradients continue their chains over micro-batches in f32, since padding adds exact zeros;
  * in bf16 a micro-batch's segments are padded to 32 for their own, so the chains group differently.
  *
@@ -162,10 +165,6 @@ static status experts_back(tape *t, const experts_record *r, const experts_gradi
     return STATUS_OK;
 }
 
-static tensor scratch(tape *t, const tensor *like) {
-    return tape_var(t, like->dim[0], like->dim[1], false)->value;
-}
-
 static void experts_backward(tape *t, void *context) {
     experts_record *r = context;
     experts_gradient g = {.dy = grad_arrived(t, r->y)};
@@ -173,10 +172,8 @@ static void experts_backward(tape *t, void *context) {
         g.dx = var_grad(t, r->x);
         g.dweight = var_grad(t, r->chosen.weight);
         size_t mark = arena_mark(t->memory);
-        g.out = scratch(t, &r->out);
-        g.act = scratch(t, &r->act);
-        g.gate = scratch(t, &r->gate);
-        g.in = scratch(t, &r->in);
+        g.out = r->out, g.act = r->act, g.in = r->in; /* each was read for the last time */
+        g.gate = tape_var(t, r->gate.dim[0], r->gate.dim[1], false)->value;
         g.calls = calls_alloc(t, r);
         if (tape_runs(t)) tape_fail(t, experts_back(t, r, &g));
         arena_reset(t->memory, mark);

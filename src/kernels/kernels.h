@@ -171,7 +171,7 @@ void moe_gather(dtype t, int64_t places, int64_t c, int k, const int32_t *source
 /* y[row] += sum over slots ascending of weight[row, slot] * e[place[row, slot]] (fma). */
 void moe_combine(dtype t, int64_t rows, int64_t c, int k, const int32_t *place, const void *weight,
                  const void *e, void *y);
-/* de[place] = weight * dy (zero in padding), dweight[row, slot] += <dy, e>. */
+/* de[place] = weight * dy (zero in padding), dweight[row, slot] += <dy, e>. de may be e. */
 void moe_combine_backward(dtype t, int64_t rows, int64_t places, int64_t c, int k,
                           const int32_t *source, const int32_t *place, const void *weight,
                           const void *e, const void *dy, void *de, void *dweight);

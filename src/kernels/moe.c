@@ -212,14 +212,14 @@ static void combine_backward_chunk(void *context, int64_t chunk) {
             continue;
         }
         const void *dy = element(j->x, choice / j->k * j->c, j->size);
-        if (de != NULL) {
-            memcpy(de, dy, bytes);
-            j->kernels->scale(j->c, real_get(j->t, j->weight, choice), de);
+        if (j->dweight != NULL) { /* first: de may be e */
+            double d = j->kernels->dot(j->c, dy, element(j->e, p * j->c, j->size));
+            double old = real_get(j->t, j->dweight, choice);
+            real_set(j->t, j->dweight, choice, old + d);
         }
-        if (j->dweight == NULL) continue;
-        double d = j->kernels->dot(j->c, dy, element(j->e, p * j->c, j->size));
-        double old = real_get(j->t, j->dweight, choice);
-        real_set(j->t, j->dweight, choice, old + d);
+        if (de == NULL) continue;
+        memcpy(de, dy, bytes);
+        j->kernels->scale(j->c, real_get(j->t, j->weight, choice), de);
     }
 }
 
