@@ -143,8 +143,10 @@ status trainer_speed_guess(const trainer *t, train_speed *speed) {
     double one;
     TRY(bench_product(&shape, PRODUCT_TIME, &one));
     double rate = 2.0 * (double)shape.m * (double)shape.n * (double)shape.k / fmax(one, 1e-9);
+    static const double work[] = {1, 7.0 / 6,
+                                  8.0 / 6}; /* products of a step, by recompute_policy */
     double flops = model_config_flops_per_token(c, t->settings.seq_len) *
-                   (t->settings.recompute ? 8.0 / 6 : 1) * (double)t->settings.batch_tokens;
+                   work[t->settings.recompute] * (double)t->settings.batch_tokens;
     *speed = (train_speed){.how = SPEED_PRODUCT, .step = flops / (PRODUCT_SHARE * rate)};
     if (t->validation != NULL) speed->look_row = speed->step / 3 / t->rows.capacity;
     return STATUS_OK;
