@@ -117,7 +117,8 @@ TEST(pool_uses_no_processor_while_idle) {
     if (used < 0) SKIP("/proc does not tell the time of threads");
     nap(1000);
     int64_t more = helper_ticks(&after) - used;
-    CHECK(before == 3 && after == 3, "%d and %d helpers were seen", before, after);
+    /* an emulator of processors has a thread of its own, which sleeps, too */
+    CHECK(before >= 3 && after == before, "%d and %d helpers were seen", before, after);
     CHECK(more == 0, "%d ticks in an idle second", (int)more);
     pool_stop();
 }
