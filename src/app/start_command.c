@@ -115,7 +115,8 @@ static status step_prepare(start *s) {
     return STATUS_OK;
 }
 
-#define RATE_MARGIN 0.94 /* a machine measured for a moment was once 6.6 % slower over ten minutes */
+#define RATE_MARGIN                                                                                \
+    0.94 /* a machine measured for a moment was once 6.6 % slower over ten minutes */
 
 /* Seconds that training may take now. */
 static double training_seconds(const start *s) {
