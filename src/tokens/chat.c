@@ -67,12 +67,6 @@ status chat_format_parse(chat_format **out, const char *source, size_t n, const 
 
 /* -- files -- */
 
-/* "bos_token": a name, an object with "content", or nothing. */
-static const char *token_word(const json_t *config, const char *key) {
-    const json_t *v = json_object_get(config, key);
-    return json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
-}
-
 /* The template called `name` in a list of {"name", "template"}. */
 static const json_t *named(const json_t *list, const char *name) {
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -93,7 +87,8 @@ static status open_config(chat_format **out, const json_t *config, const char *w
                                  "it must be a string, or a list of {\"name\", \"template\"} with "
                                  "one named \"default\"");
     TRY(chat_format_parse(out, json_string_value(plain), json_string_length(plain), where,
-                          token_word(config, "bos_token"), token_word(config, "eos_token")));
+                          token_config_word(config, "bos_token"),
+                          token_config_word(config, "eos_token")));
     if (tools == NULL) return STATUS_OK;
     return template_parse(&(*out)->tools, json_string_value(tools), json_string_length(tools),
                           where);
@@ -104,8 +99,8 @@ static status open_file(chat_format **out, const char *path, const json_t *confi
     char *source;
     size_t n;
     TRY(file_read(path, CONFIG_MOST, &source, &n));
-    status s = chat_format_parse(out, source, n, path, token_word(config, "bos_token"),
-                                 token_word(config, "eos_token"));
+    status s = chat_format_parse(out, source, n, path, token_config_word(config, "bos_token"),
+                                 token_config_word(config, "eos_token"));
     mem_free(source);
     return s;
 }

@@ -69,6 +69,11 @@ static status read_json_file(tokenizer **out, const char *path) {
     return s;
 }
 
+const char *token_config_word(const json_t *config, const char *key) {
+    const json_t *v = json_object_get(config, key);
+    return json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
+}
+
 /* "bos_token" of a tokenizer_config.json: absent, null, a name or an object with "content". */
 static status read_named(const tokenizer *t, const json_t *config, const char *key,
                          const char *where, int32_t *id) {
@@ -76,8 +81,7 @@ static status read_named(const tokenizer *t, const json_t *config, const char *k
     if (value == NULL) return STATUS_OK;
     *id = -1;
     if (json_is_null(value)) return STATUS_OK;
-    const char *name =
-        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    const char *name = token_config_word(config, key);
     if (name == NULL)
         return tokenizer_damaged(text("%s names no token", key), where,
                                  "it must be null, a name, or an object with \"content\"");

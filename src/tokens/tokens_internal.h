@@ -9,6 +9,7 @@
 #define FATHOM_TOKENS_INTERNAL_H
 
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "tokens/cut_rules.h"
 #include "tokens/pretokenize.h"
@@ -261,5 +262,9 @@ size_t tokenizer_spell(const tokenizer *t, int32_t id, char *out);
 
 /* tokenizer_gpt2.c */
 status tokenizer_read_gpt2(tokenizer **out, const char *folder) MUST_CHECK;
+
+/* The word behind "bos_token" or the like in a tokenizer_config.json: a name or an object with
+ * "content"; NULL if it names none. Lent. */
+const char *token_config_word(const json_t *config, const char *key);
 
 #endif
