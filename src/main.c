@@ -20,6 +20,7 @@ static const command_program program = {
     .commands = commands,
     .words = program_words,
     .cpu_text = kernels_cpu_text,
+    .tier_name = kernels_tier_name,
     .init = kernels_init,
 };
 

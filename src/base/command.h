@@ -69,6 +69,7 @@ typedef struct command_program {
     const command *const *commands; /* NULL-terminated */
     const command_words *words;     /* for Tab, ended by a NULL kind; NULL = none */
     const char *(*cpu_text)(void);  /* for --version; may be NULL */
+    const char *(*tier_name)(void); /* of the kernels that run; may be NULL */
     /* Called before a command with .threads, and before cpu_text. cpu = --cpu or FATHOM_CPU; NULL
      * = the best. */
     status (*init)(const char *cpu);

@@ -15,12 +15,21 @@ static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static log_level shown = LOG_WARN;
 static bool as_json;
 static FILE *run_log;
+static log_fn *listener;
+static void *listener_context;
 
 void log_set_level(log_level level) {
     shown = level;
 }
 void log_json(bool on) {
     as_json = on;
+}
+
+void log_listen(log_fn *fn, void *context) {
+    pthread_mutex_lock(&guard);
+    listener = fn;
+    listener_context = context;
+    pthread_mutex_unlock(&guard);
 }
 
 status log_file(const char *path) {
@@ -65,7 +74,10 @@ void log_line(log_level level, const char *format, ...) {
     if (n < 0) return;
     clock_utc(stamp);
     pthread_mutex_lock(&guard);
-    if (level <= shown) show(stamp, names[level], message);
+    if (level <= shown && listener != NULL)
+        listener(listener_context, level, message);
+    else if (level <= shown)
+        show(stamp, names[level], message);
     if (run_log != NULL && level <= LOG_INFO)
         fprintf(run_log, "%.8s %-5s %s\n", stamp + 11, names[level], message);
     pthread_mutex_unlock(&guard);

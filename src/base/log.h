@@ -11,6 +11,10 @@ void log_set_level(log_level level); /* what stderr shows; a log file gets info 
 void log_json(bool on);
 status log_file(const char *path) MUST_CHECK; /* append; NULL closes */
 void log_line(log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+/* From now on lines go to fn alone, NULL: to stderr again. fn may be called by any thread, one call
+ * at a time. For programs that only link us. */
+typedef void log_fn(void *context, log_level level, const char *message);
+void log_listen(log_fn *fn, void *context);
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)

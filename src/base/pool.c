@@ -39,8 +39,12 @@ static struct {
     pthread_t helper[MAX_THREADS];
 } pool = {.threads = 1};
 
+static _Atomic bool taken;        /* some thread owns a job */
 static _Thread_local bool inside; /* this thread is running a chunk or owns a job */
 static _Thread_local arena scratch;
+static pthread_key_t scratch_key; /* its destructor gives the scratch of an ending thread back */
+static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
+static bool scratch_keyed;
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t expected) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
@@ -120,7 +124,8 @@ static void wake_helpers(void) {
 }
 
 void pool_for(int64_t n_chunks, pool_fn *fn, void *context) {
-    if (inside || pool.threads == 1 || n_chunks <= 1 || n_chunks > UINT32_MAX) {
+    if (inside || pool.threads == 1 || n_chunks <= 1 || n_chunks > UINT32_MAX ||
+        atomic_exchange(&taken, true)) {
         for (int64_t i = 0; i < n_chunks; i++)
             fn(context, i);
         return;
@@ -144,6 +149,7 @@ void pool_for(int64_t n_chunks, pool_fn *fn, void *context) {
         atomic_store(&pool.owner_sleeps, 0);
     }
     inside = false;
+    atomic_store(&taken, false);
 }
 
 static int cgroup_cpus(void) {
@@ -200,8 +206,18 @@ int pool_threads(void) {
     return pool.threads;
 }
 
+static void scratch_release(void *mine) {
+    arena_clear(mine);
+}
+static void scratch_key_make(void) {
+    scratch_keyed = pthread_key_create(&scratch_key, scratch_release) == 0;
+}
+
 arena *pool_scratch(void) {
-    if (scratch.base == NULL && arena_init(&scratch, "scratch", (size_t)1 << 30) != STATUS_OK)
-        return NULL;
+    if (scratch.base != NULL) return &scratch;
+    if (arena_init(&scratch, "scratch", (size_t)1 << 30) != STATUS_OK) return NULL;
+    /* Without a key the range stays reserved when the thread ends; it costs address space only. */
+    pthread_once(&scratch_once, scratch_key_make);
+    if (scratch_keyed) (void)pthread_setspecific(scratch_key, &scratch);
     return &scratch;
 }

@@ -9,7 +9,8 @@
  *     pool_for(n_blocks, block_run, &work);   // calls block_run(&work, i) once for each i
  *
  * Mind: aim at 8-32 chunks of 2-50 microseconds. A pool_for inside a chunk runs its chunks in
- * place. Chunks may not fail through `status`: store it in the context. Denormals are flushed to
+ * place, and so does that of a second thread while another one's job is on: threads of a host program
+ * may call at any time. Chunks may not fail through `status`: store it in the context. Denormals are flushed to
  * zero in every pool thread and in the thread that calls pool_start (docs/numerics.md).
  */
 #ifndef FATHOM_BASE_POOL_H

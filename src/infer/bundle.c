@@ -43,13 +43,13 @@ static status newest_checkpoint(char out[PATH_SIZE], const char *run) {
     return s;
 }
 
-static bool is_gguf(const char *path) {
+bool bundle_is_gguf(const char *path) {
     size_t n = strlen(path);
     return n > 5 && strcmp(path + n - 5, ".gguf") == 0 && !path_is_folder(path);
 }
 
 status bundle_find(char out[PATH_SIZE], const char *path) {
-    if (is_gguf(path) && path_exists(path)) {
+    if (bundle_is_gguf(path) && path_exists(path)) {
         snprintf(out, PATH_SIZE, "%s", path);
         return STATUS_OK;
     }
@@ -109,7 +109,7 @@ status bundle_open(bundle *b, const char *path) {
     char file[PATH_SIZE];
     status s = bundle_find(b->path, path);
     if (s != STATUS_OK) return s;
-    if (is_gguf(b->path)) {
+    if (bundle_is_gguf(b->path)) {
         TRY_GOTO(s, bundle_open_gguf(b, b->path));
         s = tokenizer_fits(b, b->path);
         goto done;

@@ -6,5 +6,7 @@
 
 /* bundle_gguf.c: fills model, tokenizer, template and stops; on failure the caller closes what there is. */
 status bundle_open_gguf(bundle *b, const char *path) MUST_CHECK;
+/* bundle.c: is this the name of a GGUF file that is no folder? */
+bool bundle_is_gguf(const char *path);
 
 #endif

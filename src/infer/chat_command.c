@@ -13,8 +13,11 @@
 #include "base/clock.h"
 #include "base/command.h"
 #include "base/file.h"
+#include "base/pool.h"
+#include "base/progress.h"
 #include "infer/conversation.h"
 #include "infer/line_editor.h"
+#include "infer/session_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,10 +29,10 @@ typedef enum thinking { THINKING_AUTO, THINKING_YES, THINKING_NO } thinking;
 static const char *const thinkings[] = {"auto", "yes", "no", NULL};
 
 typedef struct chat_settings {
-    const char *prompt, *system, *template, *stop;
+    const char *prompt, *system, *template, *stop, *session;
     thinking thinking;
     bool complete;
-    int64_t max_tokens, context;
+    int64_t max_tokens, context, memory_limit;
     double temperature, top_p, min_p, repetition_penalty;
     int top_k, repetition_window;
     bool keep, stats;
@@ -53,6 +56,13 @@ static const option rows[] = {
      "Most tokens of an answer.", 1, 1e6},
     {"chat", "context", OPTION_COUNT, offsetof(chat_settings, context), "0",
      "Positions kept; 0 = what the model was made for, up to 4096.", 0, 1e7},
+    {"chat", "memory-limit", OPTION_SIZE, offsetof(chat_settings, memory_limit), "0",
+     "Refuse a model that needs more memory; 0 = what is free.", 0, 1e15},
+    {"chat", "session", OPTION_STRING, offsetof(chat_settings, session), "",
+     "Go on with the conversation in this file if it exists, and keep it there at the end, with "
+     "its "
+     "keys.",
+     .value = "FILE", .flags = OPTION_FLAG_ONLY},
     {"chat", "temperature", OPTION_REAL, offsetof(chat_settings, temperature), "0.8",
      "0 = always the likeliest token; higher = more varied.", 0, 100},
     {"chat", "top-k", OPTION_INT, offsetof(chat_settings, top_k), "0",
@@ -167,12 +177,37 @@ static status set_result(command_context *c, const char *text, size_t n, const g
                                 stop_word(r->stop)));
 }
 
+/* -- what was read before -- */
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* Text that is completed has no messages: ids and keys alone. */
+static status resume_text(const chat_settings *set, session *s, const bundle *b) {
+    session_note note = {0};
+    if (set->session[0] == '\0' || !path_exists(set->session)) return STATUS_OK;
+    TRY(session_load(s, tokenizer_fingerprint(b->tokenizer), &note, set->session));
+    session_note_clear(&note);
+    return STATUS_OK;
+}
+
+static status keep_text(const command_context *c, session *s, const bundle *b) {
+    const chat_settings *set = c->settings[0];
+    if (set->session[0] == '\0') return STATUS_OK;
+    session_note note = {.sampler = options_of(set, b, c->seed).sampler};
+    return session_save(s, tokenizer_fingerprint(b->tokenizer), &note, set->session);
+}
+
 static status one_answer(command_context *c, session *s, const bundle *b, const char *prompt) {
     answer a = {.c = c};
     generate_result r;
+    TRY(resume_text(c->settings[0], s, b));
     status result = complete(c, s, b, prompt, strlen(prompt), &a, &r);
     if (result == STATUS_OK && c->json)
         result = set_result(c, a.text != NULL ? a.text : "", a.n, &r);
+    if (result == STATUS_OK) result = keep_text(c, s, b);
     mem_free(a.text);
     return result;
 }
@@ -183,13 +218,14 @@ static status read_lines(command_context *c, session *s, const bundle *b) {
     line_editor editor;
     const char *line;
     status result = STATUS_OK;
+    TRY(resume_text(set, s, b));
     if (terminal && !c->quiet)
         fprintf(stderr, "Text in, continuation out. Empty line or Ctrl-D ends.\n");
     line_editor_begin(&editor, terminal);
     while (result == STATUS_OK && (line = line_editor_read(&editor, "> ")) != NULL) {
         if (line[0] == '\0' && terminal) break;
         if (line[0] == '\0') continue;
-        if (!set->keep) session_cut(s, 0);
+        if (!set->keep && set->session[0] == '\0') session_cut(s, 0);
         answer a = {.c = c};
         generate_result r;
         result = complete(c, s, b, line, strlen(line), &a, &r);
@@ -199,7 +235,7 @@ static status read_lines(command_context *c, session *s, const bundle *b) {
             result = interrupt_status("the conversation", "start the command again");
     }
     line_editor_end(&editor);
-    return result;
+    return result == STATUS_OK ? keep_text(c, s, b) : result;
 }
 
 /* -- conversations -- */
@@ -211,14 +247,16 @@ typedef struct talk {
     size_t preset; /* messages that were there before the first turn: the system's */
 } talk;
 
-static const char help[] = "/help          this list\n"
-                           "/clear         forget the conversation\n"
-                           "/system TEXT   tell the model something new and begin again\n"
-                           "/retry         another answer to the last message\n"
-                           "/save FILE     write the conversation as JSON\n"
-                           "/load FILE     go on with one\n"
-                           "/exit          end (also Ctrl-D)\n"
-                           "Ctrl-C stops an answer. A message that begins with / is typed as //.\n";
+static const char help[] =
+    "/help          this list\n"
+    "/clear         forget the conversation\n"
+    "/system TEXT   tell the model something new and begin again\n"
+    "/retry         another answer to the last message\n"
+    "/save FILE     write the conversation as JSON; with the model's keys,\n"
+    "               so that nothing is read again, if FILE ends in .session\n"
+    "/load FILE     go on with one of either kind\n"
+    "/exit          end (also Ctrl-D)\n"
+    "Ctrl-C stops an answer. A message that begins with / is typed as //.\n";
 
 /* Answers what has been said; a turn that fails leaves the conversation as it was. */
 static status take_turn(talk *t, generate_result *r, const char **text) {
@@ -269,6 +307,27 @@ static const char *after_word(const char *line, const char *word) {
     return line + n + (line[n] == ' ');
 }
 
+static status save(talk *t, const char *path) {
+    sampler_options o = options_of(t->c->settings[0], t->b, t->c->seed).sampler;
+    if (ends_with(path, ".session"))
+        TRY(conversation_keep(t->conversation, &o, path));
+    else
+        TRY(conversation_save(t->conversation, path));
+    if (!t->c->quiet)
+        fprintf(stderr, "saved %zu messages in %s\n", conversation_length(t->conversation), path);
+    return STATUS_OK;
+}
+
+static status load(talk *t, const char *path) {
+    if (session_file_is(path))
+        TRY(conversation_resume(t->conversation, NULL, path));
+    else
+        TRY(conversation_load(t->conversation, path));
+    if (!t->c->quiet)
+        fprintf(stderr, "%zu messages from %s\n", conversation_length(t->conversation), path);
+    return STATUS_OK;
+}
+
 /* A line that begins with one slash. *end: the conversation is over. */
 static status obey(talk *t, const char *line, bool *end) {
     const chat_settings *set = t->c->settings[0];
@@ -282,11 +341,9 @@ static status obey(talk *t, const char *line, bool *end) {
     } else if ((rest = after_word(line, "/system")) != NULL) {
         return begin(t, rest);
     } else if ((rest = after_word(line, "/save")) != NULL && rest[0] != '\0') {
-        TRY(conversation_save(t->conversation, rest));
-        fprintf(stderr, "saved %zu messages in %s\n", conversation_length(t->conversation), rest);
+        return save(t, rest);
     } else if ((rest = after_word(line, "/load")) != NULL && rest[0] != '\0') {
-        TRY(conversation_load(t->conversation, rest));
-        fprintf(stderr, "%zu messages from %s\n", conversation_length(t->conversation), rest);
+        return load(t, rest);
     } else {
         fputs(help, stderr);
     }
@@ -350,6 +407,8 @@ static status talk_with(command_context *c, session *s, const bundle *b, const c
     status result;
     TRY(conversation_new(&t.conversation, s, b->tokenizer, f));
     TRY_GOTO(result, begin(&t, set->system));
+    if (set->session[0] != '\0' && path_exists(set->session))
+        TRY_GOTO(result, load(&t, set->session));
     if (set->thinking != THINKING_AUTO) {
         bool on = set->thinking == THINKING_YES;
         TRY_GOTO(result, conversation_set(t.conversation, "enable_thinking", json_boolean(on)));
@@ -362,9 +421,25 @@ static status talk_with(command_context *c, session *s, const bundle *b, const c
         TRY_GOTO(result, take_turn(&t, &r, &text));
         if (c->json) result = set_result(c, text, strlen(text), &r);
     }
+    if (result == STATUS_OK && set->session[0] != '\0') {
+        sampler_options o = options_of(set, b, c->seed).sampler;
+        result = conversation_keep(t.conversation, &o, set->session);
+    }
 done:
     conversation_free(t.conversation);
     return result;
+}
+
+/* What runs where: printed to a person, and with --stats. */
+static void print_facts(const command_context *c, const bundle_facts *f) {
+    const chat_settings *set = c->settings[0];
+    bool person = isatty(STDIN_FILENO) && isatty(STDERR_FILENO) && set->prompt[0] == '\0';
+    if (c->quiet || c->json || !(person || set->stats)) return;
+    int threads = pool_threads();
+    fprintf(stderr, "%s parameters in %s, context %s in %s; %d thread%s, %s\n",
+            count_text(f->parameters), bytes_text((double)f->weight_bytes), count_text(f->context),
+            bytes_text((double)f->key_bytes), threads, threads == 1 ? "" : "s",
+            c->program->tier_name != NULL ? c->program->tier_name() : "");
 }
 
 static status chat_run(command_context *c) {
@@ -372,12 +447,15 @@ static status chat_run(command_context *c) {
     static const bundle none;
     generate_options g = options_of(set, &none, c->seed);
     TRY(sampler_check(&g.sampler));
-    char found[4096];
-    TRY(bundle_find(found, c->arguments[0]));
+    bundle_facts facts;
+    TRY(bundle_measure(&facts, c->arguments[0], set->context));
     if (c->dry_run) {
-        say(c, "would load %s\n", found);
+        say(c, "would load %s: %s parameters, %s with a context of %s\n", facts.path,
+            count_text(facts.parameters), bytes_text((double)bundle_facts_bytes(&facts)),
+            count_text(facts.context));
         return STATUS_OK;
     }
+    TRY(bundle_fits(&facts, set->memory_limit));
     if (c->json && set->prompt[0] == '\0')
         return FAIL(F_USAGE, "--json needs a prompt", "fathom chat",
                     "an answer as JSON belongs to one question", "add -p TEXT");
@@ -387,13 +465,11 @@ static status chat_run(command_context *c) {
     chat_format *own = NULL;
     const chat_format *format;
     TRY(bundle_open(&b, c->arguments[0]));
-    int64_t context = b.model.config.max_position;
-    if (context <= 0 || context > 4096) context = 4096;
-    if (set->context > 0) context = set->context;
     status result;
-    TRY_GOTO(result, engine_new(&e, &b.model, context));
+    TRY_GOTO(result, engine_new(&e, &b.model, facts.context));
     TRY_GOTO(result, session_new(&s, e));
     TRY_GOTO(result, find_format(set, &b, &own, &format));
+    print_facts(c, &facts);
     result = format != NULL           ? talk_with(c, s, &b, format)
              : set->prompt[0] != '\0' ? one_answer(c, s, &b, set->prompt)
                                       : read_lines(c, s, &b);

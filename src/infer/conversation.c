@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "infer/session_file.h"
 
 #include <string.h>
 #include <time.h>
@@ -13,7 +14,8 @@ struct conversation {
     const tokenizer *tokenizer;
     const chat_format *format;
     encoder *encoder;
-    json_t *messages, *extra;
+    json_t *messages, *tools, *extra; /* tools: NULL = none */
+    int64_t kept;
 };
 
 static status no_memory(void) {
@@ -42,6 +44,7 @@ void conversation_free(conversation *c) {
     if (c == NULL) return;
     encoder_free(c->encoder);
     json_decref(c->messages);
+    json_decref(c->tools);
     json_decref(c->extra);
     mem_free(c);
 }
@@ -59,6 +62,41 @@ status conversation_set(conversation *c, const char *name, json_t *value) {
     return json_object_set_new(c->extra, name, value) != 0 ? no_memory() : STATUS_OK;
 }
 
+static status check_message(const json_t *m, size_t at, const char *where) {
+    if (json_is_string(json_object_get(m, "role")) && json_object_get(m, "content") != NULL)
+        return STATUS_OK;
+    return FAIL(F_RECORD, text("message %zu is none", at), where,
+                "a message is an object with \"role\" and \"content\"", "mend it");
+}
+
+status conversation_replace(conversation *c, json_t *messages, const char *where) {
+    status s = STATUS_OK;
+    if (!json_is_array(messages))
+        s = FAIL(F_RECORD, "the messages are no array", where,
+                 "a conversation is an array of objects with \"role\" and \"content\"",
+                 "write them as [{\"role\": \"user\", \"content\": \"...\"}]");
+    for (size_t i = 0; s == STATUS_OK && i < json_array_size(messages); i++)
+        s = check_message(json_array_get(messages, i), i, where);
+    if (s != STATUS_OK) {
+        json_decref(messages);
+        return s;
+    }
+    json_decref(c->messages);
+    c->messages = messages;
+    return STATUS_OK;
+}
+
+status conversation_tools(conversation *c, json_t *tools, const char *where) {
+    if (tools != NULL && !json_is_array(tools)) {
+        json_decref(tools);
+        return FAIL(F_RECORD, "the tools are no array", where,
+                    "tools are an array of objects with \"type\" and \"function\"", "mend them");
+    }
+    json_decref(c->tools);
+    c->tools = tools;
+    return STATUS_OK;
+}
+
 void conversation_cut(conversation *c, size_t keep) {
     while (json_array_size(c->messages) > keep)
         json_array_remove(c->messages, json_array_size(c->messages) - 1);
@@ -66,6 +104,10 @@ void conversation_cut(conversation *c, size_t keep) {
 
 size_t conversation_length(const conversation *c) {
     return json_array_size(c->messages);
+}
+
+int64_t conversation_kept(const conversation *c) {
+    return c->kept;
 }
 
 /* -- answering -- */
@@ -96,6 +138,16 @@ static bool collect(void *context, const char *bytes, size_t n) {
     return l->asked->on_text == NULL || l->asked->on_text(l->asked->context, bytes, n);
 }
 
+static bool ask_on(void *context, int64_t done, int64_t total) {
+    const generate_options *asked = ((listener *)context)->asked;
+    return asked->on_prompt(asked->context, done, total);
+}
+
+static void tell_token(void *context, const token_choice *choice) {
+    const generate_options *asked = ((listener *)context)->asked;
+    asked->on_token(asked->context, choice);
+}
+
 /* Cuts the session back to what it has in common with the prompt, of which at least one id is left
  * to be fed, since its logits are needed. */
 static size_t common_beginning(session *s, const token_list *ids) {
@@ -117,7 +169,10 @@ static status generate_answer(conversation *c, const token_list *ids,
     size_t same = common_beginning(c->session, ids);
     generate_options o = *options;
     o.on_text = collect;
+    o.on_prompt = options->on_prompt != NULL ? ask_on : NULL;
+    o.on_token = options->on_token != NULL ? tell_token : NULL;
     o.context = l;
+    c->kept = (int64_t)same;
     TRY(generate_ids(c->session, c->tokenizer, ids->ids + same, ids->n - same, &o, result));
     return l->state;
 }
@@ -127,6 +182,7 @@ status conversation_answer(conversation *c, const generate_options *options,
     token_list ids = {0};
     listener l = {.asked = options, .state = STATUS_OK};
     chat_prompt p = {.messages = c->messages,
+                     .tools = c->tools,
                      .extra = c->extra,
                      .add_generation_prompt = true,
                      .now = (int64_t)time(NULL)};
@@ -152,23 +208,39 @@ status conversation_save(const conversation *c, const char *path) {
     return s;
 }
 
-static status check_message(const json_t *m, size_t at, const char *path) {
-    if (json_is_string(json_object_get(m, "role")) && json_object_get(m, "content") != NULL)
-        return STATUS_OK;
-    return FAIL(F_RECORD, text("message %zu is none", at), path,
-                "a message is an object with \"role\" and \"content\"", "mend the file");
+static status take_page(conversation *c, json_t *page, const char *path) {
+    json_t *messages;
+    status s = json_get_array(page, "messages", &messages, path);
+    if (s == STATUS_OK) s = conversation_replace(c, json_incref(messages), path);
+    json_decref(page);
+    return s;
 }
 
 status conversation_load(conversation *c, const char *path) {
-    json_t *page, *messages;
+    json_t *page;
     TRY(json_read(path, &page));
-    status s = json_get_array(page, "messages", &messages, path);
-    for (size_t i = 0; s == STATUS_OK && i < json_array_size(messages); i++)
-        s = check_message(json_array_get(messages, i), i, path);
-    if (s == STATUS_OK) {
-        json_decref(c->messages);
-        c->messages = json_incref(messages);
-    }
+    return take_page(c, page, path);
+}
+
+status conversation_keep(const conversation *c, const sampler_options *o, const char *path) {
+    json_t *page = json_pack("{s:O}", "messages", c->messages);
+    if (page == NULL) return no_memory();
+    session_note note = {.sampler = *o, .text = json_line(page)};
     json_decref(page);
+    if (note.text == NULL) return STATUS_MEMORY;
+    note.n_text = strlen(note.text);
+    status s = session_save(c->session, tokenizer_fingerprint(c->tokenizer), &note, path);
+    mem_free(note.text);
+    return s;
+}
+
+status conversation_resume(conversation *c, sampler_options *o, const char *path) {
+    session_note note = {0};
+    json_t *page;
+    TRY(session_load(c->session, tokenizer_fingerprint(c->tokenizer), &note, path));
+    status s = json_parse(note.text, note.n_text, path, &page);
+    if (s == STATUS_OK) s = take_page(c, page, path);
+    if (s == STATUS_OK && o != NULL) *o = note.sampler;
+    session_note_clear(&note);
     return s;
 }

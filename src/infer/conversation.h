@@ -28,9 +28,14 @@ void conversation_free(conversation *c); /* accepts NULL */
 status conversation_add(conversation *c, const char *role, const char *content) MUST_CHECK;
 /* A variable of the template ("enable_thinking"); the value's reference is taken. */
 status conversation_set(conversation *c, const char *name, json_t *value) MUST_CHECK;
+/* All messages at once, and the tools that the template may offer (NULL: none): arrays as chat.h has
+ * them, whose references are taken. `where` names them in messages. */
+status conversation_replace(conversation *c, json_t *messages, const char *where) MUST_CHECK;
+status conversation_tools(conversation *c, json_t *tools, const char *where) MUST_CHECK;
 /* Forgets all messages, or all but the first `keep`. */
 void conversation_cut(conversation *c, size_t keep);
 size_t conversation_length(const conversation *c); /* messages */
+int64_t conversation_kept(const conversation *c); /* tokens the last answer had not to read again */
 
 /* The assistant's next turn. *answer belongs to the conversation until its next change. If `result`
  * says STOP_CALLER the part that was made is kept as the message. On failure no message is added. */
@@ -41,5 +46,9 @@ status conversation_answer(conversation *c, const generate_options *options,
  * the messages. F_RECORD: the file holds no conversation. */
 status conversation_save(const conversation *c, const char *path) MUST_CHECK;
 status conversation_load(conversation *c, const char *path) MUST_CHECK;
+/* The same with the keys of the session (session_file.h), so that nothing has to be read again. */
+status conversation_keep(const conversation *c, const sampler_options *o,
+                         const char *path) MUST_CHECK;
+status conversation_resume(conversation *c, sampler_options *o, const char *path) MUST_CHECK;
 
 #endif

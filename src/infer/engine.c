@@ -197,6 +197,23 @@ static status session_extend(session *s, int64_t more) {
     return STATUS_OK;
 }
 
+status session_resize(session *s, int64_t n) {
+    engine *e = s->engine;
+    int64_t limit = e->model->config.max_position, groups = (n + PAGE - 1) / PAGE;
+    int64_t room = (int64_t)e->n_free + s->n_groups;
+    if ((limit > 0 && n > limit) || groups > room)
+        return FAIL(F_CONTEXT_FULL, text("%" PRId64 " tokens do not fit", n),
+                    text("context of the model %" PRId64 ", room for %" PRId64, limit, room * PAGE),
+                    "a session takes a page for every 64 tokens",
+                    "give the engine more positions, or end other sessions");
+    TRY(session_reserve(s, (int)groups, n));
+    give_back(s, 0);
+    while (s->n_groups < groups)
+        take_group(s);
+    s->n = n;
+    return STATUS_OK;
+}
+
 /* The arrays of one batch, in the engine's arena. */
 typedef struct step_arrays {
     int32_t *ids, *position, *first, *last_row;

@@ -1,17 +1,25 @@
-/* generate.c - prompt in, text out: feed, sample, feed, with whole UTF-8 pieces to the listener. */
+/* generate.c - prompt in, text out: feed, sample, feed, with whole UTF-8 pieces to the listener.
+ *
+ * Sampling writes over its logits. Where somebody wants to see them (probabilities, or to go on
+ * later) the forward writes `raw`, and a copy is sampled from.
+ */
 #include "infer/infer_internal.h"
 #include "infer/stop_words.h"
 
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <string.h>
+
+#define WATCHED_CHUNK 256 /* tokens of a prompt between two calls of on_prompt */
 
 typedef struct generation {
     session *s;
     const tokenizer *t;
     const generate_options *o;
     generate_result *r;
-    float *logits;
+    float *logits; /* what is sampled from */
+    float *raw;    /* what the forward wrote: the same, or kept apart */
     token_stream stream;
     stop_filter filter;
 } generation;
@@ -38,6 +46,23 @@ static bool is_stop(const generation *g, int32_t id) {
     return false;
 }
 
+/* Feeds ids; with somebody who may stop it, in parts. The session has all of them, or none. */
+static status feed_watched(generation *g, const int32_t *ids, int64_t n) {
+    if (g->o->on_prompt == NULL) return session_prompt(g->s, ids, n, g->raw);
+    int64_t before = session_length(g->s);
+    status s = STATUS_OK;
+    for (int64_t at = 0; at < n && s == STATUS_OK; at += WATCHED_CHUNK) {
+        int64_t count = n - at < WATCHED_CHUNK ? n - at : WATCHED_CHUNK;
+        if (!g->o->on_prompt(g->o->context, at, n))
+            s = FAIL(F_CANCELLED, "the answer was cancelled before it began", "prompt",
+                     text("%" PRId64 " of %" PRId64 " tokens had been read", at, n), "ask again");
+        else
+            s = session_prompt(g->s, ids + at, count, at + count == n ? g->raw : NULL);
+    }
+    if (s != STATUS_OK) session_cut(g->s, before);
+    return s;
+}
+
 static status feed_prompt(generation *g, const char *prompt, size_t n) {
     token_list ids = {0};
     int32_t bos = tokenizer_bos(g->t), eos = tokenizer_eos(g->t);
@@ -55,14 +80,26 @@ static status feed_prompt(generation *g, const char *prompt, size_t n) {
         goto done;
     }
     int64_t before = session_length(g->s);
-    if (fresh) TRY_GOTO(s, session_prompt(g->s, &start, 1, g->logits));
-    if (ids.n > 0) s = session_prompt(g->s, ids.ids, (int64_t)ids.n, g->logits);
+    if (fresh) TRY_GOTO(s, session_prompt(g->s, &start, 1, g->raw));
+    if (ids.n > 0) s = feed_watched(g, ids.ids, (int64_t)ids.n);
     if (s != STATUS_OK) session_cut(g->s, before);
     g->r->n_prompt = session_length(g->s);
     g->r->prompt_seconds = clock_seconds() - began;
 done:
     token_list_clear(&ids);
     return s;
+}
+
+/* One id from the logits; tells who wants to know how likely it was. */
+static status pick(generation *g, int64_t vocab, int32_t *id) {
+    token_logprob top[MOST_TOP];
+    if (g->raw != g->logits) memcpy(g->logits, g->raw, (size_t)vocab * sizeof *g->raw);
+    TRY(sampler_pick(&g->o->sampler, g->logits, vocab, g->s->ids, g->s->n, id));
+    if (g->o->on_token == NULL) return STATUS_OK;
+    token_choice choice = {.chosen = {*id, logits_logprob(g->raw, vocab, *id)}, .top = top};
+    choice.n_top = logits_top(g->raw, vocab, top, g->o->n_top);
+    g->o->on_token(g->o->context, &choice);
+    return STATUS_OK;
 }
 
 static status generate_loop(generation *g) {
@@ -74,7 +111,7 @@ static status generate_loop(generation *g) {
     g->r->stop = STOP_LENGTH;
     while (g->r->n_generated < g->o->max_tokens) {
         int32_t id;
-        TRY(sampler_pick(&g->o->sampler, g->logits, vocab, g->s->ids, g->s->n, &id));
+        TRY(pick(g, vocab, &id));
         if (is_stop(g, id)) {
             g->r->stop = STOP_EOS;
             break;
@@ -88,7 +125,7 @@ static status generate_loop(generation *g) {
             break;
         }
         session_feed feed = {g->s, &id, 1};
-        status s = engine_step(e, &feed, 1, ROLE_GENERATED, g->logits);
+        status s = engine_step(e, &feed, 1, ROLE_GENERATED, g->raw);
         if (s == STATUS_LIMIT) {
             g->r->stop = STOP_CONTEXT;
             break;
@@ -104,14 +141,18 @@ static status generate_loop(generation *g) {
 
 /* Feeds the ids given, or encodes and feeds the text. */
 typedef struct beginning {
-    const char *text;
-    const int32_t *ids; /* NULL: the text */
+    const char *text; /* NULL: the ids */
+    const int32_t *ids;
     size_t n;
 } beginning;
 
 static status feed_ids(generation *g, const int32_t *ids, size_t n) {
     double began = clock_seconds();
-    TRY(session_prompt(g->s, ids, (int64_t)n, g->logits));
+    if (n == 0 && (session_length(g->s) == 0 || g->o->logits == NULL))
+        return FAIL(F_USAGE, "there is nothing to continue", "prompt",
+                    "no ids were given and no logits of the text before",
+                    "give at least one token");
+    if (n > 0) TRY(feed_watched(g, ids, (int64_t)n));
     g->r->n_prompt = session_length(g->s);
     g->r->prompt_seconds = clock_seconds() - began;
     return STATUS_OK;
@@ -123,11 +164,17 @@ static status generate_any(session *s, const tokenizer *t, beginning p,
     generation g = {.s = s, .t = t, .o = options, .r = result != NULL ? result : &unused};
     g.filter = (stop_filter){.words = options->stop_words, .n_words = options->n_stop_words};
     memset(g.r, 0, sizeof *g.r);
+    size_t vocab = (size_t)s->engine->model->config.vocab_size;
     TRY(sampler_check(&options->sampler));
-    g.logits = mem_alloc((size_t)s->engine->model->config.vocab_size * sizeof *g.logits);
+    if (options->n_top < 0 || options->n_top > MOST_TOP)
+        return FAIL(F_BAD_VALUE, text("%d likeliest tokens asked for", options->n_top), "generate",
+                    text("0 to %d are possible", MOST_TOP), "ask for fewer");
+    bool apart = options->logits != NULL || options->on_token != NULL;
+    g.logits = mem_zalloc(apart ? 2 * vocab : vocab, sizeof *g.logits);
     if (g.logits == NULL) return STATUS_MEMORY;
+    g.raw = options->logits != NULL ? options->logits : apart ? g.logits + vocab : g.logits;
     token_stream_init(&g.stream, t);
-    status outcome = p.ids != NULL ? feed_ids(&g, p.ids, p.n) : feed_prompt(&g, p.text, p.n);
+    status outcome = p.text != NULL ? feed_prompt(&g, p.text, p.n) : feed_ids(&g, p.ids, p.n);
     double began = clock_seconds();
     if (outcome == STATUS_OK) outcome = generate_loop(&g);
     g.r->generate_seconds = clock_seconds() - began;

@@ -74,6 +74,25 @@ status session_prompt(session *s, const int32_t *ids, int64_t n, float *logits) 
 /* The keys of a session for tests: page p of layer l; rows as model_kv_shape. */
 kv_layer_pages session_pages(const session *s, int layer);
 
+/* -- what it would take -- */
+/* From the configuration alone: nothing of the weights is read, whatever their size. */
+typedef struct bundle_facts {
+    model_config config;
+    int64_t parameters;
+    int64_t context;      /* positions a session may have */
+    int64_t weight_bytes; /* with the packed copies that running makes */
+    int64_t key_bytes;    /* of one session over the whole context */
+    int64_t step_bytes;   /* of a forward of a part of a prompt */
+    char path[4096];      /* what bundle_open would read */
+} bundle_facts;
+/* context: 0 = what the model was made for, at most 4096. */
+status bundle_measure(bundle_facts *f, const char *path, int64_t context) MUST_CHECK;
+int64_t bundle_context(const model_config *c, int64_t asked); /* the rule behind facts.context */
+int64_t bundle_facts_bytes(const bundle_facts *f);            /* all together */
+/* F_MODEL_MEMORY with every number, and the longest context that would fit, if the model with one
+ * session does not fit `limit` bytes; 0 = what this machine or container has free. */
+status bundle_fits(const bundle_facts *f, int64_t limit) MUST_CHECK;
+
 /* -- sampling -- */
 typedef struct sampler_options {
     double temperature; /* 0 = greedy */
@@ -93,7 +112,25 @@ status sampler_check(const sampler_options *o) MUST_CHECK;
 status sampler_pick(const sampler_options *o, float *logits, int64_t vocab, const int32_t *history,
                     int64_t n, int32_t *id) MUST_CHECK;
 
+/* -- probabilities -- */
+typedef struct token_logprob {
+    int32_t id;
+    double logprob; /* natural logarithm */
+} token_logprob;
+/* Log-softmax of logits [vocab] in f64, sums in id order. top: the n likeliest, in order, ties to
+ * the lower id; returns how many there are (fewer than n only if the vocabulary is smaller). */
+double logits_logprob(const float *logits, int64_t vocab, int32_t id);
+int logits_top(const float *logits, int64_t vocab, token_logprob *top, int n);
+
 /* -- generating text -- */
+/* An id that was chosen, with its probability before penalties, temperature and cuts. */
+typedef struct token_choice {
+    token_logprob chosen;
+    const token_logprob *top; /* the likeliest, as many as asked for */
+    int n_top;
+} token_choice;
+#define MOST_TOP 32
+
 typedef struct generate_options {
     int64_t max_tokens;
     sampler_options sampler;
@@ -105,7 +142,16 @@ typedef struct generate_options {
     int n_stop_words;
     /* Called with each piece of whole UTF-8 text; false stops. NULL = no stream. */
     bool (*on_text)(void *context, const char *bytes, size_t n);
-    void *context;
+    /* Called before each part of a prompt; false stops with F_CANCELLED, and the session is as it
+     * was. NULL = nobody asks. */
+    bool (*on_prompt)(void *context, int64_t done, int64_t total);
+    /* Called with each id before its text. NULL = nobody asks; n_top: 0 .. MOST_TOP. */
+    void (*on_token)(void *context, const token_choice *choice);
+    int n_top;
+    void *context; /* of all three */
+    /* NULL, or [vocab]: left with the logits of the session's last token, whatever ended the
+     * answer. With them a later call without a prompt goes on where this one stopped. */
+    float *logits;
 } generate_options;
 typedef enum stop_reason {
     STOP_LENGTH,
@@ -122,7 +168,7 @@ typedef struct generate_result {
 /* Feeds `prompt` to the session and generates. The new ids are session_ids from n_prompt on. */
 status generate(session *s, const tokenizer *t, const char *prompt, size_t n,
                 const generate_options *options, generate_result *result) MUST_CHECK;
-/* The same from ids, of which there is at least one; nothing is put in front of them. */
+/* The same from ids; nothing is put in front of them. None at all goes on from options->logits. */
 status generate_ids(session *s, const tokenizer *t, const int32_t *ids, size_t n,
                     const generate_options *options, generate_result *result) MUST_CHECK;
 /* One continuation of `prompt` in a session of its own, with the default sampler (seed 1); *text is

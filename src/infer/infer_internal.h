@@ -15,6 +15,7 @@ struct engine {
     size_t layer_bytes, group_bytes; /* a group: page p of every layer of one session */
     int *free_groups;                /* stack */
     int n_free, n_groups;
+    uint64_t fingerprint; /* of model and numerics (session_file.c); 0 = not made yet */
 };
 
 struct session {
@@ -25,5 +26,9 @@ struct session {
     int n_groups, max_groups;
     kv_layer_pages *layers; /* [n_layer], each with arrays of max_groups pointers */
 };
+
+/* Makes s a session of n tokens on fresh pages, for the caller to fill ids and pages. On failure
+ * (F_CONTEXT_FULL, F_NO_MEMORY) it is as it was. */
+status session_resize(session *s, int64_t n) MUST_CHECK;
 
 #endif

@@ -182,6 +182,10 @@ const char *kernels_cpu_text(void) {
                              : "no AMX");
 }
 
+const char *kernels_tier_name(void) {
+    return tier_name(current_tier);
+}
+
 status kernels_init(const char *forced) {
     const char *source = forced != NULL ? "argument" : "FATHOM_CPU";
     if (forced == NULL) forced = getenv("FATHOM_CPU");

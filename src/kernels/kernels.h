@@ -35,6 +35,7 @@ cpu_tier kernels_tier(void);
 bool kernels_offer(cpu_tier tier); /* do the CPU and the system have it? */
 cpu_tier kernels_best_tier(void);
 const char *tier_name(cpu_tier tier);
+const char *kernels_tier_name(void); /* of the one chosen: "avx512-bf16" */
 /* "AVX-512 (F BW DQ VL VNNI BF16), no AMX" through text(), for doctor and --version. */
 const char *kernels_cpu_text(void);
 

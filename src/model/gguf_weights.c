@@ -22,6 +22,7 @@
 #include "model/model_gguf.h"
 
 #include "base/memory.h"
+#include "base/watch.h"
 #include "model/model_internal.h"
 
 #include <inttypes.h>
@@ -296,6 +297,7 @@ status model_load_gguf(model *m, const gguf *f) {
         goto done;
     }
     for (int i = 0; i < n; i++) {
+        TRY_GOTO(s, watch_tell(i, n));
         const gguf_tensor *t = gguf_lookup(f, all[i].name);
         if (t == NULL) /* optional */
             memset(master_row(m, &all[i], 0), 0,

@@ -8,6 +8,8 @@
  */
 #include "model/source.h"
 
+#include "base/watch.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -77,8 +79,10 @@ status model_load_from(model *m, safetensors *f, const char *path) {
     TRY(model_parts(m, &parts, &n));
     status s;
     TRY_GOTO(s, model_sources(m, f, parts, n, path));
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        TRY_GOTO(s, watch_tell(i, n));
         load_part(m, &parts[i]);
+    }
     param_set_changed(&m->params);
 done:
     mem_free(parts);

@@ -176,3 +176,59 @@ TEST(conversation_too_long_fails_and_keeps_its_messages) {
     CHECK(answer(&b, out), "the session does not recover");
     bench_close(&b);
 }
+
+TEST(conversation_goes_on_from_a_file_with_its_keys) {
+    bench kept, loaded, wrong;
+    char first[256], second[256], again[256], path[512];
+    generate_options o = greedy();
+    sampler_options back;
+    snprintf(path, sizeof path, "%s/talk.session", test_folder());
+    REQUIRE_OK(bench_open(&kept));
+    REQUIRE_OK(conversation_add(kept.c, "user", "a b"));
+    REQUIRE(answer(&kept, first), "no answer");
+    REQUIRE_OK(conversation_keep(kept.c, &o.sampler, path));
+    REQUIRE_OK(conversation_add(kept.c, "user", "and c"));
+    REQUIRE(answer(&kept, second), "no answer");
+    int64_t reused = conversation_kept(kept.c);
+
+    REQUIRE_OK(bench_open(&loaded));
+    REQUIRE_OK(conversation_resume(loaded.c, &back, path));
+    CHECK(conversation_length(loaded.c) == 2, "%zu messages", conversation_length(loaded.c));
+    CHECK(back.temperature == 0, "other settings");
+    REQUIRE_OK(conversation_add(loaded.c, "user", "and c"));
+    REQUIRE(answer(&loaded, again), "no answer");
+    CHECK(strcmp(second, again) == 0, "\"%s\" and \"%s\"", second, again);
+    CHECK(conversation_kept(loaded.c) == reused && reused > 20, "%d of %d tokens were kept",
+          (int)conversation_kept(loaded.c), (int)reused);
+
+    REQUIRE_OK(bench_open(&wrong));
+    param_set_initialise(&wrong.m.params, 12);
+    REQUIRE_OK(conversation_add(wrong.c, "user", "x"));
+    CHECK(conversation_resume(wrong.c, NULL, path) != STATUS_OK &&
+              error_last()->id == F_SESSION_MODEL && conversation_length(wrong.c) == 1,
+          "taken by another model");
+    bench_close(&kept);
+    bench_close(&loaded);
+    bench_close(&wrong);
+}
+
+TEST(conversation_takes_messages_and_tools_at_once) {
+    bench b;
+    char first[256], again[256];
+    json_t *messages;
+    static const char source[] = "[{\"role\": \"user\", \"content\": \"tell me\"}]";
+    REQUIRE_OK(bench_open(&b));
+    REQUIRE_OK(conversation_add(b.c, "user", "tell me"));
+    REQUIRE(answer(&b, first), "no answer");
+    REQUIRE_OK(json_parse(source, sizeof source - 1, "test", &messages));
+    REQUIRE_OK(conversation_replace(b.c, messages, "test"));
+    REQUIRE(answer(&b, again), "no answer");
+    CHECK(strcmp(first, again) == 0, "\"%s\" and \"%s\"", first, again);
+    CHECK(conversation_replace(b.c, json_object(), "here") != STATUS_OK &&
+              strcmp(error_last()->where, "here") == 0,
+          "messages that are no array");
+    CHECK(conversation_tools(b.c, json_object(), "here") != STATUS_OK, "tools that are no array");
+    REQUIRE_OK(conversation_tools(b.c, json_array(), "here"));
+    CHECK(conversation_length(b.c) == 2, "%zu messages", conversation_length(b.c));
+    bench_close(&b);
+}
