@@ -19,9 +19,15 @@
  * next; a pair (x, y) stands side by side from the later birth to the earlier death, and its merge
  * would be made if its rank comes first: before the death of x (which is further left: a tie goes
  * to it), not after the death of y. Then the younger of the two is taken apart, until both are
- * bytes. The answers are remembered, since text repeats itself. This needs births to ascend: no
- * merge may have a side that an equal or later merge makes. token_cover_build checks that;
- * vocabularies that fail it are merged the slow way.
+ * bytes. This needs births to ascend: no merge may have a side that an equal or later merge makes.
+ * token_cover_build checks that; vocabularies that fail it are merged the slow way.
+ *
+ * Most pairs are decided by the bytes beside their border alone. A merge that crosses it has a left
+ * side that ends with the bytes before and a right side that starts with the bytes behind. A table
+ * over these bytes holds the least rank of such merges, for sides of at least two bytes over two on
+ * either side (hashed), for others over one. Without any rank there, the pair is settled: so it is
+ * between two Chinese words, nearly always. Otherwise the rank ends the search, as soon as one of
+ * the two tokens dies before it. What is left is remembered, since text repeats itself.
  *
  * Mind. The work is linear, but its constant is the number of prefixes of a token that are tokens:
  * for a megabyte of hyphens more than a hundred. encode_piece.c takes such text out first.
@@ -33,9 +39,13 @@
 #define BLOB_MOST    ((size_t)64 << 20) /* bytes of all tokens: bounds the trie */
 #define KNOWN_BITS   14                 /* of entries: a cache of 128 KiB */
 #define NEAR_WORDS   16                 /* pieces below 1,024 bytes need no memory */
+#define BORDER_BITS  16                 /* of an index into one table of borders: 256 KiB */
+#define BORDERS      ((size_t)1 << BORDER_BITS)
 
 void token_cover_clear(token_cover *c) {
     mem_free(c->nodes);
+    mem_free(c->ids);
+    mem_free(c->borders);
     mem_free(c->joints);
     *c = (token_cover){0};
 }
@@ -55,20 +65,64 @@ static status births_ascend(const tokenizer *t, bool *ascend) {
     return STATUS_OK;
 }
 
+/* -- borders: first the table over one byte on either side, then that over two -- */
+
+static inline size_t near_border(const uint8_t *left_end, const uint8_t *right) {
+    return (size_t)left_end[-1] << 8 | right[0];
+}
+
+static inline size_t far_border(const uint8_t *left_end, const uint8_t *right) {
+    uint32_t bytes = (uint32_t)left_end[-2] << 24 | (uint32_t)left_end[-1] << 16 |
+                     (uint32_t)right[0] << 8 | right[1];
+    return BORDERS + (bytes * 0x9E3779B1u >> (32 - BORDER_BITS));
+}
+
+static status find_borders(const tokenizer *t, token_cover *c) {
+    c->borders = mem_alloc(2 * BORDERS * sizeof *c->borders);
+    if (c->borders == NULL) return STATUS_MEMORY;
+    memset(c->borders, 0xFF, 2 * BORDERS * sizeof *c->borders); /* NO_RANK */
+    for (int32_t rank = 0; rank < t->n_merges; rank++) {
+        size_t n_left, n_right;
+        const uint8_t *left_end = token_bytes(t, t->merges[rank].left, &n_left);
+        const uint8_t *right = token_bytes(t, t->merges[rank].right, &n_right);
+        left_end += n_left;
+        bool far = n_left >= 2 && n_right >= 2;
+        uint32_t *least =
+            &c->borders[far ? far_border(left_end, right) : near_border(left_end, right)];
+        if ((uint32_t)rank < *least) *least = (uint32_t)rank;
+    }
+    return STATUS_OK;
+}
+
+/* No merge of a lower rank crosses the border at piece[at], 0 < at < n. */
+static inline uint32_t border_rank(const token_cover *c, const uint8_t *piece, size_t n,
+                                   size_t at) {
+    uint32_t rank = c->borders[near_border(piece + at, piece + at)];
+    if (at < 2 || n - at < 2) return rank;
+    uint32_t far = c->borders[far_border(piece + at, piece + at)];
+    return far < rank ? far : rank;
+}
+
 status token_cover_build(tokenizer *t) {
     bool ascend = false;
     bool plain = t->spelling == SPELLING_BYTE_MAP && t->priority == NULL;
     if (plain && t->longest <= LONGEST_MOST && t->offset[t->n] <= BLOB_MOST)
         TRY(births_ascend(t, &ascend));
-    if (ascend) return token_trie_build(t, &t->cover);
-    token_cover_clear(&t->cover);
-    return STATUS_OK;
+    if (!ascend) {
+        token_cover_clear(&t->cover);
+        return STATUS_OK;
+    }
+    TRY(find_borders(t, &t->cover));
+    return token_trie_build(t, &t->cover);
 }
 
-static bool find_settled(const tokenizer *t, int32_t x, int32_t y) {
+/* -- settled pairs -- */
+
+/* `border`: no merge of a lower rank crosses. */
+static bool find_settled(const tokenizer *t, int32_t x, int32_t y, uint32_t border) {
     const token_joint *joints = t->cover.joints;
     uint32_t x_dies = NO_RANK, y_dies = NO_RANK;
-    for (;;) {
+    while (border < x_dies && border <= y_dies) {
         int32_t unused;
         uint32_t rank = pair_rank(t, x, y, &unused);
         if (rank < x_dies && rank <= y_dies) return false;
@@ -82,31 +136,34 @@ static bool find_settled(const tokenizer *t, int32_t x, int32_t y) {
             x = a->right;
         }
     }
+    return true;
 }
 
 /* The same, remembered: x and y in 24 bits each, then a bit that is always set, then the answer. */
-static inline bool is_settled(const tokenizer *t, uint64_t *known, int32_t x, int32_t y) {
+static inline bool is_settled(const tokenizer *t, uint64_t *known, int32_t x, int32_t y,
+                              uint32_t border) {
+    if (border == NO_RANK) return true;
     uint64_t key = (uint64_t)(uint32_t)x << 26 | (uint64_t)(uint32_t)y << 2 | 2;
     uint64_t *entry = &known[key * 0x9E3779B97F4A7C15u >> (64 - KNOWN_BITS)];
-    if ((*entry & ~(uint64_t)1) != key) *entry = key | find_settled(t, x, y);
+    if ((*entry & ~(uint64_t)1) != key) *entry = key | find_settled(t, x, y, border);
     return *entry & 1;
 }
 
 /* Longest token at p and its bytes; there is one, since every byte is a token. */
-static inline int32_t longest_token(const trie_node *nodes, const uint8_t *p, size_t n,
+static inline int32_t longest_token(const token_cover *c, const uint8_t *p, size_t n,
                                     size_t *length) {
-    int32_t id = -1;
-    uint32_t node = 0;
+    const trie_node *nodes = c->nodes;
+    uint32_t node = 0, last = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t child = nodes[node].base ^ p[i];
-        if (nodes[child].parent != node) break;
+        uint32_t child = nodes[node].base ^ p[i], parent = nodes[child].parent;
+        if ((parent & ~TRIE_ENDS) != node) break;
         node = child;
-        if (nodes[node].id >= 0) {
-            id = nodes[node].id;
+        if (parent & TRIE_ENDS) {
+            last = node;
             *length = i + 1;
         }
     }
-    return id;
+    return c->ids[last];
 }
 
 static inline size_t token_length(const tokenizer *t, int32_t id) {
@@ -135,12 +192,13 @@ status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scr
     uint64_t near[NEAR_WORDS], *dead;
     TRY(prepare(scratch, n, near, &dead));
     size_t made = 0, at = 0, length = 0;
-    int32_t id = longest_token(c->nodes, piece, n, &length);
+    int32_t id = longest_token(c, piece, n, &length);
     while (at < n) {
+        uint32_t border = at > 0 ? border_rank(c, piece, n, at) : NO_RANK;
         while (id >= 0) {
             size_t end = at + length;
             if (!(dead[end / 64] >> (end % 64) & 1) &&
-                (made == 0 || is_settled(t, scratch->settled, out[made - 1], id)))
+                (made == 0 || is_settled(t, scratch->settled, out[made - 1], id, border)))
                 break;
             id = c->joints[id].shorter;
             length = token_length(t, id);
@@ -148,7 +206,7 @@ status cover_piece(const tokenizer *t, const uint8_t *piece, size_t n, merge_scr
         if (id >= 0) {
             out[made++] = id;
             at += length;
-            id = longest_token(c->nodes, piece + at, n - at, &length);
+            id = longest_token(c, piece + at, n - at, &length);
         } else if (made > 0) { /* back: the token before ends at a dead offset */
             dead[at / 64] |= (uint64_t)1 << (at % 64);
             id = out[--made];

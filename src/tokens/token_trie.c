@@ -1,7 +1,8 @@
 /* token_trie.c - all tokens that can appear in encoded text, as a trie over their bytes.
  *
  * How. A double array (Aoe 1989): the child of a node by byte c lies at base ^ c and says whose
- * child it is, so a step is one load and one comparison, 12 bytes per node. A node with one child
+ * child it is and whether a token ends there, so a step is one load of 8 bytes and one comparison;
+ * the ids lie apart, since only the last one of a walk is read. A node with one child
  * takes the first free place, so the tail of a token is mostly a run of neighbouring nodes; one
  * with several tries a few places and else starts a new block of 256.
  *
@@ -11,8 +12,8 @@
  */
 #include "tokens/tokens_internal.h"
 
-#define FREE       UINT32_MAX
-#define ROOT_CHILD (UINT32_MAX - 1) /* parent of the root: nobody's number */
+#define FREE       (TRIE_ENDS - 1)
+#define ROOT_CHILD (TRIE_ENDS - 2) /* parent of the root: nobody's number */
 #define BLOCK      256u
 #define TRIES      32
 
@@ -34,17 +35,22 @@ typedef struct trie_builder {
 static status add_block(trie_builder *b) {
     token_cover *c = b->cover;
     if (c->n_nodes == b->room) {
-        if (b->room > UINT32_MAX / 4)
+        if (b->room > TRIE_ENDS / 4)
             return FAIL(F_OVERFLOW, "the trie of tokens is too large", "vocabulary",
-                        "its nodes are counted in 32 bits", "use a smaller vocabulary");
+                        "its nodes are counted in 31 bits", "use a smaller vocabulary");
         uint32_t room = b->room == 0 ? 64 * BLOCK : 2 * b->room;
         trie_node *nodes = mem_resize(c->nodes, room, sizeof *nodes);
         if (nodes == NULL) return STATUS_MEMORY;
         c->nodes = nodes;
+        int32_t *ids = mem_resize(c->ids, room, sizeof *ids);
+        if (ids == NULL) return STATUS_MEMORY;
+        c->ids = ids;
         b->room = room;
     }
-    for (uint32_t i = 0; i < BLOCK; i++)
-        c->nodes[c->n_nodes + i] = (trie_node){0, FREE, -1};
+    for (uint32_t i = 0; i < BLOCK; i++) {
+        c->nodes[c->n_nodes + i] = (trie_node){0, FREE};
+        c->ids[c->n_nodes + i] = -1;
+    }
     c->n_nodes += BLOCK;
     return STATUS_OK;
 }
@@ -98,7 +104,8 @@ static void take_ending(trie_builder *b, trie_task *task) {
         size_t n;
         token_bytes(b->t, id, &n);
         if (n != task->depth) continue;
-        b->cover->nodes[task->node].id = id;
+        b->cover->nodes[task->node].parent |= TRIE_ENDS;
+        b->cover->ids[task->node] = id;
         b->cover->joints[id].shorter = task->shorter;
         task->shorter = id;
         b->order[i] = b->order[task->from];

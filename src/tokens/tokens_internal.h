@@ -74,10 +74,11 @@ typedef struct added_index {
     bool first[256]; /* does any start with this byte? */
 } added_index;
 
-/* A node of the trie: the child by byte c is nodes[base ^ c] if that names it as its parent. */
+/* A node of the trie: the child by byte c is nodes[base ^ c] if that names it as its parent. Bit
+ * TRIE_ENDS of `parent` says that a token ends here. */
+#define TRIE_ENDS (UINT32_C(1) << 31)
 typedef struct trie_node {
     uint32_t base, parent;
-    int32_t id; /* token that ends here, -1 = none */
 } trie_node;
 
 /* How a stable token came about. */
@@ -90,7 +91,9 @@ typedef struct token_joint {
 /* What covering needs; without nodes the tokenizer's merges do not allow it. */
 typedef struct token_cover {
     trie_node *nodes; /* [n_nodes], a multiple of 256; the root is 0 */
+    int32_t *ids;     /* [n_nodes] the token that ends there */
     uint32_t n_nodes;
+    uint32_t *borders;   /* [2 * BORDERS] cover_piece.c: least rank that can cross a border */
     token_joint *joints; /* [n of tokenizer] */
 } token_cover;
 
