@@ -190,6 +190,49 @@ TEST(encode_covering_is_merging) {
     printf("  %d of 600 can be covered, %d of them make a token in two ways\n", coverable, shared);
 }
 
+/* Borders between words of three-byte characters are mostly judged by the bytes beside them: words
+ * that share characters, cut where no merge made them and where some did. */
+TEST(encode_covering_is_merging_in_chinese) {
+    static uint8_t corpus[60000], piece[900];
+    static int32_t merged[900], covered[900];
+    const rng key = rng_at(78, RNG_TEST, 0);
+    size_t n = 0;
+    for (uint64_t i = 0; n + 10 < sizeof corpus; i++) {
+        uint32_t word = (uint32_t)(rng_below(key, 2 * i, 40) * rng_below(key, 2 * i + 1, 40));
+        for (uint32_t k = 0; k < 2 + word % 2; k++) {
+            uint32_t c = 0x4E00 + (word * (k + 7) + k) % 300 * 61;
+            corpus[n++] = (uint8_t)(0xE0 | c >> 12);
+            corpus[n++] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
+            corpus[n++] = (uint8_t)(0x80 | (c & 0x3F));
+        }
+        if (i % 9 == 0) corpus[n++] = ' ';
+    }
+    bpe_trainer *b;
+    tokenizer *t;
+    REQUIRE_OK(bpe_trainer_new(
+        &b, &(bpe_options){.vocab_size = 1500, .pretokenizer = PRETOKENIZER_DEEPSEEK_V3}));
+    REQUIRE_OK(bpe_trainer_add(b, &(text_span){(const char *)corpus, n}, 1));
+    REQUIRE_OK(bpe_trainer_finish(b, &t));
+    bpe_trainer_free(b);
+    REQUIRE(t->cover.nodes != NULL, "a trained vocabulary cannot be covered");
+    merge_scratch scratch = {0};
+    for (uint64_t i = 0; i < 400; i++) { /* from anywhere, also inside a character */
+        size_t from = rng_below(key, 100000 + 2 * i, (uint32_t)(n - sizeof piece));
+        size_t length = 1 + rng_below(key, 100001 + 2 * i, sizeof piece), n_merged, n_covered;
+        memcpy(piece, corpus + from, length);
+        for (size_t k = 0; i % 3 == 0 && k < length; k += 40)
+            memcpy(piece + k, corpus + (from + 31 * k) % (n - 40),
+                   length - k < 20 ? length - k : 20);
+        REQUIRE_OK(merge_piece(t, piece, length, &scratch, merged, &n_merged));
+        REQUIRE_OK(cover_piece(t, piece, length, &scratch, covered, &n_covered));
+        REQUIRE(n_merged == n_covered && memcmp(merged, covered, n_merged * sizeof *merged) == 0,
+                "piece %d of %zu bytes: %zu ids, merging gives %zu", (int)i, length, n_covered,
+                n_merged);
+    }
+    merge_scratch_clear(&scratch);
+    tokenizer_free(t);
+}
+
 /* -- repetition -- */
 
 /* Letters, some of them repeated with a period, into `piece`; the length. Stretches are long enough
