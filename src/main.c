@@ -2,12 +2,22 @@
 #include "app/app.h"
 #include "kernels/kernels.h"
 
-extern const command data_command, tokenizer_command, train_command, chat_command, eval_command;
+extern const command data_command, tokenizer_command, train_command, chat_command, eval_command,
+    convert_command;
 
-static const command *const commands[] = {&start_command, &doctor_command,    &config_command,
-                                          &data_command,  &tokenizer_command, &train_command,
-                                          &eval_command,  &chat_command,      &runs_command,
-                                          &model_command, &bench_command,     NULL};
+static const command *const commands[] = {&start_command,
+                                          &doctor_command,
+                                          &config_command,
+                                          &data_command,
+                                          &tokenizer_command,
+                                          &train_command,
+                                          &eval_command,
+                                          &chat_command,
+                                          &convert_command,
+                                          &model_command,
+                                          &runs_command,
+                                          &bench_command,
+                                          NULL};
 
 static const command_program program = {
     .name = "fathom",

@@ -121,6 +121,11 @@ void mapped_close(mapped_file *m) {
     *m = (mapped_file){0};
 }
 
+void mapped_forget(const void *bytes, size_t n) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)bytes / page * page;
+    if (n > 0) (void)madvise((void *)first, (uintptr_t)bytes + n - first, MADV_DONTNEED);
+}
+
 /* -- writing -- */
 
 struct file_writer {

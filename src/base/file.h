@@ -24,6 +24,8 @@ typedef struct mapped_file {
 } mapped_file;
 status mapped_open(mapped_file *m, const char *path) MUST_CHECK;
 void mapped_close(mapped_file *m); /* accepts a zeroed one */
+/* Gives the memory behind these bytes of a mapped file back to the system; they stay readable. */
+void mapped_forget(const void *bytes, size_t n);
 
 /* A buffered writer to the sibling of `path`. */
 typedef struct file_writer file_writer;

@@ -104,17 +104,20 @@ static status read_stops(bundle *b) {
     return STATUS_OK;
 }
 
-status bundle_open(bundle *b, const char *path) {
+static status open_any(bundle *b, const char *path, bool weights) {
     memset(b, 0, sizeof *b);
     char file[PATH_SIZE];
     status s = bundle_find(b->path, path);
     if (s != STATUS_OK) return s;
     if (bundle_is_gguf(b->path)) {
-        TRY_GOTO(s, bundle_open_gguf(b, b->path));
+        TRY_GOTO(s, bundle_open_gguf(b, b->path, weights));
         s = tokenizer_fits(b, b->path);
         goto done;
     }
-    TRY_GOTO(s, model_open(&b->model, b->path));
+    if (weights)
+        TRY_GOTO(s, model_open(&b->model, b->path));
+    else
+        TRY_GOTO(s, model_config_read(&b->model.config, b->path));
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
     TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));
     TRY_GOTO(s, tokenizer_fits(b, file));
@@ -123,6 +126,14 @@ status bundle_open(bundle *b, const char *path) {
 done:
     if (s != STATUS_OK) bundle_close(b);
     return s;
+}
+
+status bundle_open(bundle *b, const char *path) {
+    return open_any(b, path, true);
+}
+
+status bundle_open_words(bundle *b, const char *path) {
+    return open_any(b, path, false);
 }
 
 void bundle_close(bundle *b) {

@@ -148,13 +148,15 @@ done:
     return s;
 }
 
-status bundle_open_gguf(bundle *b, const char *path) {
+status bundle_open_gguf(bundle *b, const char *path, bool weights) {
     gguf *f = NULL;
     model_config config;
     status s;
     TRY_GOTO(s, gguf_open(&f, path));
     TRY_GOTO(s, model_config_from_gguf(&config, f));
     TRY_GOTO(s, open_words(b, f));
+    b->model.config = config;
+    if (!weights) goto done;
     TRY_GOTO(s, model_init(&b->model, &config, DTYPE_F32));
     s = model_load_gguf(&b->model, f);
 done:

@@ -4,8 +4,9 @@
 
 #include "infer/infer.h"
 
-/* bundle_gguf.c: fills model, tokenizer, template and stops; on failure the caller closes what there is. */
-status bundle_open_gguf(bundle *b, const char *path) MUST_CHECK;
+/* bundle_gguf.c: fills model, tokenizer, template and stops; on failure the caller closes what there is.
+ * Without `weights` the model holds its configuration only. */
+status bundle_open_gguf(bundle *b, const char *path, bool weights) MUST_CHECK;
 /* bundle.c: is this the name of a GGUF file that is no folder? */
 bool bundle_is_gguf(const char *path);
 

@@ -38,6 +38,8 @@ typedef struct bundle {
 /* `path`: a .gguf file; a folder with config.json, tokenizer.json and model.safetensors; or a run folder, whose
  * model/ (or, without one, newest whole checkpoint) is taken. F_MISSING says what was looked for. */
 status bundle_open(bundle *b, const char *path) MUST_CHECK;
+/* The same without weights: the model holds its configuration only. */
+status bundle_open_words(bundle *b, const char *path) MUST_CHECK;
 void bundle_close(bundle *b); /* accepts a zeroed one */
 /* The folder bundle_open would read. */
 status bundle_find(char out[4096], const char *path) MUST_CHECK;

@@ -10,7 +10,8 @@
  *
  * What GGUF says otherwise than config.json:
  *   - llama3's stretched positions are a tensor, rope_freqs.weight: the factor of each frequency.
- *     It is recognised as the published rule (low 1, high 4, 8,192 positions), or refused;
+ *     It is recognised as the published rule (low 1, high 4, 8,192 positions unless
+ *     rope.scaling.original_context_length says otherwise), or refused;
  *   - yarn_log_multiplier is 0.1 mscale_all_dim in deepseek2, a habit of its writers;
  *   - deepseek2 counts a single key/value head, of the latent width; layers of multi-token prediction
  *     count among the blocks.
@@ -160,18 +161,18 @@ static void check_keys(reader *r, int where) {
 
 /* -- rotary positions -- */
 
-static rope_scaling llama3_rule(double factor) {
+static rope_scaling llama3_rule(double factor, double original) {
     return (rope_scaling){
-        .kind = ROPE_LLAMA3, .factor = factor, .original = 8192, .low = 1, .high = 4};
+        .kind = ROPE_LLAMA3, .factor = factor, .original = original, .low = 1, .high = 4};
 }
 
 /* The factors of llama3's rule for this configuration and factor, against those of the file. */
-static bool is_llama3(const model_config *c, const float *factors, double factor) {
+static bool is_llama3(const model_config *c, const float *factors, double factor, double original) {
     model_config plain = *c, scaled = *c;
     double a[512], b[512];
     model_rope p = {.dim = c->head_dim, .frequency = a}, s = {.dim = c->head_dim, .frequency = b};
     plain.rope = (rope_scaling){0};
-    scaled.rope = llama3_rule(factor);
+    scaled.rope = llama3_rule(factor, original);
     model_rope_fill(&plain, &p);
     model_rope_fill(&scaled, &s);
     for (int i = 0; i < c->head_dim / 2; i++)
@@ -195,13 +196,14 @@ static void read_rope_factors(reader *r, model_config *c) {
     r->state = gguf_decode(r->f, t, 0, t->count, factors);
     if (r->state != STATUS_OK) return;
     /* The slowest frequency is stretched wholly, except in heads so narrow that none is. */
+    double original = read_real_or(r, "rope.scaling.original_context_length", 8192);
     const double tried[] = {(double)factors[t->count - 1], 8, 32};
     for (int i = 0; i < 3 && c->rope.kind == ROPE_PLAIN; i++)
-        if (is_llama3(c, factors, tried[i])) c->rope = llama3_rule(tried[i]);
+        if (is_llama3(c, factors, tried[i], original)) c->rope = llama3_rule(tried[i], original);
     if (c->rope.kind != ROPE_LLAMA3)
         unsupported(r, "rope_freqs.weight holds factors of another rule",
                     "factors of frequencies are read if they are llama3's with low 1, high 4 and "
-                    "8,192 positions");
+                    "8,192 positions (or rope.scaling.original_context_length)");
 }
 
 static void read_rope(reader *r, model_config *c) {
@@ -386,7 +388,9 @@ static void put_real(const writer *w, const char *key, double value) {
 static void put_rope(const writer *w, const model_config *c) {
     const rope_scaling *s = &c->rope;
     put_real(w, "rope.freq_base", c->rope_theta);
-    if (s->kind == ROPE_PLAIN || s->kind == ROPE_LLAMA3) return; /* a tensor says it */
+    if (s->kind == ROPE_LLAMA3 && s->original != 8192) /* the rest is in a tensor */
+        put_int(w, "rope.scaling.original_context_length", (int64_t)s->original);
+    if (s->kind == ROPE_PLAIN || s->kind == ROPE_LLAMA3) return;
     gguf_put_string(w->w, text("%s.rope.scaling.type", w->architecture),
                     s->kind == ROPE_LINEAR ? "linear" : "yarn");
     put_real(w, "rope.scaling.factor", s->factor);
@@ -425,15 +429,24 @@ static void put_latent(const writer *w, const model_config *c) {
     if (c->n_mtp > 0) put_int(w, "nextn_predict_layers", c->n_mtp);
 }
 
-static int file_type(uint32_t type) {
-    return type == QUANT_F32 ? 0 : type == QUANT_F16 ? 1 : 32; /* BF16 */
+int gguf_file_type(uint32_t type) {
+    static const struct {
+        uint32_t type;
+        int number;
+    } rows[] = {{QUANT_F32, 0},   {QUANT_F16, 1},     {QUANT_Q4_0, 2},    {QUANT_Q4_1, 3},
+                {QUANT_Q8_0, 7},  {QUANT_Q5_0, 8},    {QUANT_Q5_1, 9},    {QUANT_Q2_K, 10},
+                {QUANT_Q3_K, 12}, {QUANT_Q4_K, 15},   {QUANT_Q5_K, 17},   {QUANT_Q6_K, 18},
+                {QUANT_BF16, 32}, {QUANT_IQ4_NL, 25}, {QUANT_IQ4_XS, 30}, {QUANT_MXFP4, 38}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].type == type) return rows[i].number;
+    return 1024; /* "guessed" */
 }
 
 void model_put_gguf_keys(gguf_writer *g, const model_config *c, uint32_t type) {
     bool latent = c->family == MODEL_DEEPSEEK_V3;
     writer w = {g, latent ? "deepseek2" : model_config_type(c)};
     gguf_put_string(g, "general.architecture", w.architecture);
-    gguf_put_u32(g, "general.file_type", file_type(type));
+    gguf_put_u32(g, "general.file_type", gguf_file_type(type));
     put_int(&w, "vocab_size", c->vocab_size);
     put_int(&w, "context_length", c->max_position);
     put_int(&w, "embedding_length", c->d_model);

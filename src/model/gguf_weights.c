@@ -29,21 +29,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum place_kind { PLACE_ROWS, PLACE_ROTARY, PLACE_EXPERT, PLACE_LATENT } place_kind;
-
-/* Rows of a parameter and the tensor that holds them. */
-typedef struct place {
-    const param *param;
-    int64_t first_row, rows, width; /* width 1 for a vector */
-    place_kind kind;
-    int64_t expert;
-    char name[64], second[64]; /* second: attn_v_b */
-    bool optional;
-} place;
+typedef gguf_place place; /* short here */
 
 static const struct {
     const char *published, *name;
-    place_kind kind;
+    gguf_place_kind kind;
 } names[] = {
     {"input_layernorm.weight", "attn_norm.weight", PLACE_ROWS},
     {"post_attention_layernorm.weight", "ffn_norm.weight", PLACE_ROWS},
@@ -105,6 +95,7 @@ static status find_place(const model *m, const param *p, const param_view *v, pl
         return FAIL(F_INTERNAL, text("\"%s\" has no name in GGUF files", v->name), "table of names",
                     "the model has a tensor that the table does not know", "report this as a bug");
     *out = (place){.param = p,
+                   .view = v,
                    .first_row = v->first_row,
                    .rows = v->rows,
                    .width = p->rank == 1 ? 1 : p->dim[p->rank - 1],
@@ -120,8 +111,7 @@ static status find_place(const model *m, const param *p, const param_view *v, pl
     return STATUS_OK;
 }
 
-/* The places of all named rows; mem_free. */
-static status places_of(const model *m, place **out, int *n) {
+status model_gguf_places(const model *m, place **out, int *n) {
     size_t count = 0;
     for (int i = 0; i < m->params.n; i++)
         count += (size_t)m->params.all[i]->n_views;
@@ -135,8 +125,7 @@ static status places_of(const model *m, place **out, int *n) {
     return STATUS_OK;
 }
 
-/* Shape in the file, outermost first; of the second tensor of a latent place with `second`. */
-static int shape_of(const model *m, const place *p, bool second, int64_t dim[3]) {
+int gguf_place_shape(const model *m, const place *p, bool second, int64_t dim[3]) {
     const model_config *c = &m->config;
     if (p->kind == PLACE_LATENT) {
         dim[0] = c->n_head;
@@ -151,8 +140,7 @@ static int shape_of(const model *m, const place *p, bool second, int64_t dim[3])
     return rank;
 }
 
-/* Row of the published order that row `row` of the file is. */
-static int64_t published_row(const model *m, const place *p, int64_t row) {
+int64_t gguf_place_row(const model *m, const place *p, int64_t row) {
     if (p->kind != PLACE_ROTARY) return row;
     int64_t width = m->config.head_dim, head = row / width, in = row % width;
     return head * width + in % 2 * (width / 2) + in / 2;
@@ -163,7 +151,7 @@ static int64_t published_row(const model *m, const place *p, int64_t row) {
 static status check_shape(const model *m, const gguf *f, const place *p, bool second,
                           const gguf_tensor *t) {
     int64_t dim[3] = {1, 1, 1};
-    int rank = shape_of(m, p, second, dim);
+    int rank = gguf_place_shape(m, p, second, dim);
     bool same = t->rank == rank;
     for (int i = 0; i < rank && same; i++)
         same = t->dim[i] == dim[i];
@@ -209,7 +197,7 @@ static status check_extra(const model *m, const gguf *f, const gguf_tensor *t) {
                 "choose a model of a family computed here without this feature");
 }
 
-static status check_all(const model *m, const gguf *f, const place *all, int n) {
+status model_gguf_check(const model *m, const gguf *f, const place *all, int n) {
     bool *used = mem_zalloc((size_t)gguf_n_tensors(f) + 1, sizeof *used);
     status s = used != NULL ? STATUS_OK : STATUS_MEMORY;
     for (int i = 0; i < n && s == STATUS_OK; i++) {
@@ -247,7 +235,7 @@ static status load_rows(const model *m, const gguf *f, const place *p, const ggu
     int64_t width = p->param->rank == 1 ? n : p->width;
     for (int64_t i = 0; i * width < n; i++) {
         TRY(gguf_decode(f, t, first + i * width, width, row));
-        store(m, master_row(m, p, published_row(m, p, i)), row, width);
+        store(m, master_row(m, p, gguf_place_row(m, p, i)), row, width);
     }
     return STATUS_OK;
 }
@@ -289,8 +277,8 @@ status model_load_gguf(model *m, const gguf *f) {
     float *scratch = NULL;
     int n = 0;
     status s;
-    TRY_GOTO(s, places_of(m, &all, &n));
-    TRY_GOTO(s, check_all(m, f, all, n));
+    TRY_GOTO(s, model_gguf_places(m, &all, &n));
+    TRY_GOTO(s, model_gguf_check(m, f, all, n));
     scratch = mem_zalloc(scratch_size(m, all, n), sizeof *scratch);
     if (scratch == NULL) {
         s = STATUS_MEMORY;
@@ -323,9 +311,13 @@ typedef struct output {
     uint16_t *words; /* as many */
 } output;
 
-/* Vectors and routers stay F32: they decide much and weigh nothing. */
+/* They decide much and weigh nothing. */
+bool gguf_place_small(const gguf_place *p) {
+    return p->param->rank == 1 || p->param->kind == PARAM_ROUTER;
+}
+
 static uint32_t type_of(const place *p, uint32_t type) {
-    return p->param->rank == 1 || p->param->kind == PARAM_ROUTER ? QUANT_F32 : type;
+    return gguf_place_small(p) ? QUANT_F32 : type;
 }
 
 static void put_floats(const output *o, const float *from, int64_t n, uint32_t type) {
@@ -352,7 +344,7 @@ static void put_rows(const output *o, const place *p, uint32_t type) {
     int64_t experts = p->kind == PLACE_EXPERT ? o->m->config.n_expert : 1;
     for (int64_t e = 0; e < experts; e++)
         for (int64_t i = 0; i < rows; i++) {
-            int64_t row = published_row(o->m, p, i) + e * p->param->dim[1];
+            int64_t row = gguf_place_row(o->m, p, i) + e * p->param->dim[1];
             put_floats(o, fetch(o, master_row(o->m, p, row), width), width, type);
         }
 }
@@ -382,21 +374,20 @@ static void put_directory(const output *o, const place *all, int n, uint32_t typ
     int64_t dim[3];
     for (int i = 0; i < n; i++) {
         if (!has_tensor(&all[i])) continue;
-        int rank = shape_of(o->m, &all[i], false, dim);
+        int rank = gguf_place_shape(o->m, &all[i], false, dim);
         gguf_put_tensor(o->w, all[i].name, type_of(&all[i], type), rank, dim);
         if (all[i].kind != PLACE_LATENT) continue;
-        rank = shape_of(o->m, &all[i], true, dim);
+        rank = gguf_place_shape(o->m, &all[i], true, dim);
         gguf_put_tensor(o->w, all[i].second, type_of(&all[i], type), rank, dim);
     }
 }
 
-/* llama3's stretched positions: the factor of each frequency. */
-static int64_t rope_factors(const model *m, float *out) {
+int64_t model_gguf_factors(const model *m, float out[GGUF_FACTORS]) {
     model_config plain = m->config;
     int64_t n = m->rope.dim / 2;
-    double frequency[512];
+    double frequency[GGUF_FACTORS];
     model_rope rope = {.dim = m->rope.dim, .frequency = frequency};
-    if (m->config.rope.kind != ROPE_LLAMA3 || n > 512) return 0;
+    if (m->config.rope.kind != ROPE_LLAMA3 || n > GGUF_FACTORS) return 0;
     plain.rope = (rope_scaling){0};
     model_rope_fill(&plain, &rope);
     for (int64_t i = 0; i < n; i++)
@@ -406,11 +397,11 @@ static int64_t rope_factors(const model *m, float *out) {
 
 status model_put_gguf_tensors(gguf_writer *w, const model *m, uint32_t type) {
     place *all = NULL;
-    float factors[512];
+    float factors[GGUF_FACTORS];
     int n = 0;
     output o = {.w = w, .m = m};
     status s;
-    TRY_GOTO(s, places_of(m, &all, &n));
+    TRY_GOTO(s, model_gguf_places(m, &all, &n));
     size_t size = scratch_size(m, all, n);
     o.floats = mem_zalloc(size, sizeof *o.floats);
     o.words = mem_zalloc(size, sizeof *o.words);
@@ -418,7 +409,7 @@ status model_put_gguf_tensors(gguf_writer *w, const model *m, uint32_t type) {
         s = STATUS_MEMORY;
         goto done;
     }
-    int64_t n_factors = rope_factors(m, factors);
+    int64_t n_factors = model_gguf_factors(m, factors);
     put_directory(&o, all, n, type);
     if (n_factors > 0) gguf_put_tensor(w, "rope_freqs.weight", QUANT_F32, 1, &n_factors);
     for (int i = 0; i < n; i++) {

@@ -59,19 +59,23 @@ static bool has_mtp(const safetensors *f, const model_config *c) {
     return false;
 }
 
-status model_open(model *m, const char *folder) {
+status model_describe_folder(model *m, const char *folder, const safetensors *f) {
     model_config c;
-    safetensors *f = NULL;
-    memset(m, 0, sizeof *m);
     TRY(model_config_read(&c, folder));
-    TRY(safetensors_open(&f, folder));
     if (c.n_mtp > 0 && !has_mtp(f, &c)) {
         log_info("%s: no tensor of the layer for multi-token prediction is there; done without it",
                  folder);
         c.n_mtp = 0;
     }
+    return model_describe(m, &c, DTYPE_F32);
+}
+
+status model_open(model *m, const char *folder) {
+    safetensors *f = NULL;
+    memset(m, 0, sizeof *m);
+    TRY(safetensors_open(&f, folder));
     status s;
-    TRY_GOTO(s, model_describe(m, &c, DTYPE_F32));
+    TRY_GOTO(s, model_describe_folder(m, folder, f));
     TRY_GOTO(s, check_memory(m, folder));
     TRY_GOTO(s, param_set_allocate(&m->params));
     s = model_load_from(m, f, folder);

@@ -1,11 +1,14 @@
 /* source.c - where the numbers of each named row lie in files, and reading them as f32.
  *
  * A part is a tensor that the model has: some rows of a parameter under a published name. Its source is
- * found in one of three forms:
+ * found in one of five forms:
  *
  *     its own tensor      F32, F16 or BF16
  *     with block scales   F8_E4M3 [out, in] beside "<name>_scale_inv" F32 [ceil(out / 128),
  *                         ceil(in / 128)]: value = code * scale of its block; blocks at the edges are cut
+ *     in blocks           "<name>.Q4_K", U8 [rows, bytes of a row]: the blocks of a GGUF file (quant.h)
+ *     kv_b in two         keys [H, kr, n] and values [H, v, kr], in blocks or not, as deepseek2 files
+ *                         have them: blocks that run along n cannot be turned into rows of kr
  *     fused experts       rows of "...experts.gate_up_proj" [E, 2 fe, d] or "...experts.down_proj"
  *                         [E, d, fe], which is the parameter as it stands here
  *
@@ -106,12 +109,17 @@ static status find_scale(safetensors *f, weight_source *s, const char *path) {
     return STATUS_OK;
 }
 
+static bool plain_type(dtype type, uint32_t *out) {
+    *out = type == DTYPE_F16 ? QUANT_F16 : type == DTYPE_BF16 ? QUANT_BF16 : QUANT_F32;
+    return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16;
+}
+
 static status check_type(safetensors *f, weight_source *s, const char *path) {
     const safetensors_entry *e = s->entry;
     bool known = dtype_find(e->dtype, &s->type);
+    s->blocks = QUANT_F32;
     if (known && s->type == DTYPE_F8_E4M3) return find_scale(f, s, path);
-    if (known && (s->type == DTYPE_F32 || s->type == DTYPE_F16 || s->type == DTYPE_BF16))
-        return STATUS_OK;
+    if (known && plain_type(s->type, &s->blocks)) return STATUS_OK;
     return FAIL(F_SAFETENSORS_DTYPE, text("tensor \"%s\" holds %s", e->name, e->dtype), path,
                 "weights are read from F32, F16, BF16, or F8_E4M3 with block scales",
                 "convert the file to one of these types");
@@ -122,7 +130,82 @@ static const char *fused_name(const param *p) {
     return p->rank == 3 ? text("%s_proj", p->name) : "";
 }
 
-static status find_source(safetensors *f, model_part *p, const char *path) {
+const char *source_block_name(const char *name, uint32_t type) {
+    return text("%.900s.%s", name, quant_name(type));
+}
+
+const char *source_latent_name(const char *name, bool values) {
+    const char *end = strstr(name, "kv_b_proj");
+    if (end == NULL) return "";
+    return text("%.*s%s%s", (int)(end - name), name, values ? "v_b" : "k_b", end + strlen("kv_b"));
+}
+
+/* `name` in blocks of any type that can be decoded; NULL. */
+static const safetensors_entry *find_blocks(const safetensors *f, const char *name,
+                                            uint32_t *type) {
+    for (*type = 0; *type < QUANT_LIMIT; ++*type) {
+        if (quant_block(*type) <= 1 || !quant_can_decode(*type)) continue;
+        const safetensors_entry *e = safetensors_lookup(f, source_block_name(name, *type));
+        if (e != NULL) return e;
+    }
+    return NULL;
+}
+
+/* U8 [rows..., bytes of a row]. */
+static status check_blocks(const safetensors_entry *e, uint32_t type, int rank, const int64_t *dim,
+                           const char *path) {
+    int64_t bytes[3] = {1, 1, 1}, width = dim[rank - 1];
+    memcpy(bytes, dim, (size_t)rank * sizeof *dim);
+    bytes[rank - 1] = (int64_t)quant_bytes(type, width);
+    tensor wanted = {.rank = rank};
+    memcpy(wanted.dim, bytes, sizeof bytes);
+    if (strcmp(e->dtype, "U8") != 0 || width % quant_block(type) != 0)
+        return FAIL(F_SAFETENSORS_DTYPE, text("tensor \"%s\" holds %s", e->name, e->dtype), path,
+                    text("blocks of %s are kept as bytes, and rows of %" PRId64
+                         " elements must be whole blocks",
+                         quant_name(type), width),
+                    "convert the model again");
+    return has_shape(e, rank, bytes) ? STATUS_OK : wrong_shape(e, tensor_shape_text(&wanted), path);
+}
+
+/* One half of kv_b: in its own type or in blocks. */
+static status find_half(safetensors *f, const char *name, const int64_t *dim, const char *path,
+                        const safetensors_entry **entry, uint32_t *type) {
+    tensor none, wanted = {.rank = 3};
+    dtype plain;
+    memcpy(wanted.dim, dim, 3 * sizeof *dim);
+    if ((*entry = find_blocks(f, name, type)) != NULL)
+        return check_blocks(*entry, *type, 3, dim, path);
+    if ((*entry = safetensors_lookup(f, name)) == NULL) return safetensors_find(f, name, &none);
+    if (!dtype_find((*entry)->dtype, &plain) || !plain_type(plain, type))
+        return FAIL(F_SAFETENSORS_DTYPE, text("tensor \"%s\" holds %s", name, (*entry)->dtype),
+                    path, "weights are read from F32, F16, BF16 or blocks",
+                    "convert the model again");
+    return has_shape(*entry, 3, dim) ? STATUS_OK
+                                     : wrong_shape(*entry, tensor_shape_text(&wanted), path);
+}
+
+static bool is_latent(const safetensors *f, const char *name) {
+    uint32_t type;
+    const char *keys = source_latent_name(name, false);
+    return keys[0] != '\0' &&
+           (safetensors_lookup(f, keys) != NULL || find_blocks(f, keys, &type) != NULL);
+}
+
+static status find_latent(const model *m, safetensors *f, model_part *p, const char *path) {
+    const model_config *c = &m->config;
+    weight_source *s = &p->source;
+    int64_t keys[3] = {c->n_head, s->width, c->qk_nope_head_dim};
+    int64_t values[3] = {c->n_head, c->v_head_dim, s->width};
+    s->n_key = c->qk_nope_head_dim;
+    s->n_value = c->v_head_dim;
+    s->type = DTYPE_U8;
+    TRY(find_half(f, source_latent_name(p->view->name, false), keys, path, &s->entry, &s->blocks));
+    return find_half(f, source_latent_name(p->view->name, true), values, path, &s->values,
+                     &s->value_blocks);
+}
+
+static status find_source(const model *m, safetensors *f, model_part *p, const char *path) {
     weight_source *s = &p->source;
     const safetensors_entry *fused = safetensors_lookup(f, fused_name(p->param));
     s->entry = safetensors_lookup(f, p->view->name);
@@ -137,11 +220,16 @@ static status find_source(safetensors *f, model_part *p, const char *path) {
         s->first = part_first(p);
         return check_type(f, s, path);
     }
+    tensor wanted = part_tensor(p, NULL, DTYPE_F32);
+    if (s->entry == NULL && (s->entry = find_blocks(f, p->view->name, &s->blocks)) != NULL) {
+        s->type = DTYPE_U8;
+        return check_blocks(s->entry, s->blocks, wanted.rank, wanted.dim, path);
+    }
+    if (s->entry == NULL && is_latent(f, p->view->name)) return find_latent(m, f, p, path);
     if (s->entry == NULL) {
         tensor none;
         return safetensors_find(f, p->view->name, &none); /* says that it is missing */
     }
-    tensor wanted = part_tensor(p, NULL, DTYPE_F32);
     if (!has_shape(s->entry, wanted.rank, wanted.dim))
         return wrong_shape(s->entry, tensor_shape_text(&wanted), path);
     return check_type(f, s, path);
@@ -179,10 +267,12 @@ static bool is_used_scale(const safetensors *f, const model_part *parts, int n, 
     return p != NULL && p->source.scale == safetensors_lookup(f, name);
 }
 
-static bool is_used_fused(const model_part *parts, int n, const safetensors_entry *e) {
-    if (!ends_with(e->name, "_proj")) return false;
+/* Fused experts, blocks, and kv_b in two have names of their own. */
+static bool is_used_otherwise(const model_part *parts, int n, const safetensors_entry *e) {
+    bool latent = strstr(e->name, "k_b_proj") != NULL || strstr(e->name, "v_b_proj") != NULL;
+    if (!ends_with(e->name, "_proj") && strcmp(e->dtype, "U8") != 0 && !latent) return false;
     for (int i = 0; i < n; i++)
-        if (parts[i].source.entry == e) return true;
+        if (parts[i].source.entry == e || parts[i].source.values == e) return true;
     return false;
 }
 
@@ -212,7 +302,7 @@ static status check_extras(const model *m, const safetensors *f, const model_par
         while (i < n && strcmp(parts[i].view->name, e->name) < 0)
             i++;
         if (i < n && parts[i].source.entry == e) continue;
-        if (is_used_scale(f, parts, n, e->name) || is_used_fused(parts, n, e)) continue;
+        if (is_used_scale(f, parts, n, e->name) || is_used_otherwise(parts, n, e)) continue;
         TRY(check_extra(m, f, e, path));
     }
     return STATUS_OK;
@@ -220,7 +310,7 @@ static status check_extras(const model *m, const safetensors *f, const model_par
 
 status model_sources(const model *m, safetensors *f, model_part *parts, int n, const char *path) {
     for (int i = 0; i < n; i++)
-        TRY(find_source(f, &parts[i], path));
+        TRY(find_source(m, f, &parts[i], path));
     return check_extras(m, f, parts, n, path);
 }
 
@@ -247,9 +337,49 @@ static void read_half(const weight_source *s, int64_t first, int64_t n, float *t
     }
 }
 
+/* One element after the other, each out of its block, the last of which stays decoded. */
+typedef struct block_cursor {
+    const uint8_t *data;
+    uint32_t type;
+    int64_t held; /* block in `block`, -1 = none */
+    float block[256];
+} block_cursor;
+
+static float block_element(block_cursor *c, int64_t index) {
+    int64_t size = quant_block(c->type), number = index / size;
+    if (number != c->held)
+        quant_decode(c->type, c->data + quant_bytes(c->type, number * size), size, c->block);
+    c->held = number;
+    return c->block[index % size];
+}
+
+static void read_latent(const weight_source *s, int64_t first, int64_t n, float *to) {
+    block_cursor keys = {.data = s->entry->data, .type = s->blocks, .held = -1};
+    block_cursor values = {.data = s->values->data, .type = s->value_blocks, .held = -1};
+    int64_t rows = s->n_key + s->n_value;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = (first + i) / s->width, column = (first + i) % s->width;
+        int64_t head = row / rows, in = row % rows;
+        to[i] =
+            in < s->n_key
+                ? block_element(&keys, (head * s->width + column) * s->n_key + in)
+                : block_element(&values, (head * s->n_value + in - s->n_key) * s->width + column);
+    }
+}
+
+const uint8_t *source_bytes(const weight_source *s, int64_t first) {
+    if (s->values != NULL || s->scale != NULL) return NULL;
+    return (const uint8_t *)s->entry->data + quant_bytes(s->blocks, s->first + first);
+}
+
 void source_read(const weight_source *s, int64_t first, int64_t n, float *to) {
+    if (s->values != NULL) {
+        read_latent(s, first, n, to);
+        return;
+    }
     first += s->first;
     switch (s->type) {
+    case DTYPE_U8: quant_decode(s->blocks, source_bytes(s, first - s->first), n, to); return;
     case DTYPE_F32:
         memcpy(to, (const uint8_t *)s->entry->data + (size_t)first * sizeof *to,
                (size_t)n * sizeof *to);

@@ -3,7 +3,7 @@
  *     model_part *parts;
  *     TRY(model_parts(&m, &parts, &n));              // what the model has, sorted by name; mem_free
  *     TRY(model_sources(&m, f, parts, n, path));     // where the file has it; everything named
- *     source_read(&parts[i].source, 0, part_count(&parts[i]), room);
+ *     source_read(&parts[i].source, 0, part_count(&parts[i]), room);   // whole blocks
  *
  * The model may be described only. Sources die with the reader `f`.
  */
@@ -11,14 +11,21 @@
 #define FATHOM_MODEL_SOURCE_H
 
 #include "model/model.h"
+#include "tensor/quant.h"
 #include "tensor/safetensors.h"
 
 typedef struct weight_source {
     const safetensors_entry *entry;
     const safetensors_entry *scale; /* of F8_E4M3, else NULL */
-    dtype type;
-    int64_t first; /* element of the entry where the part begins */
-    int64_t width; /* of a row */
+    dtype type;                     /* U8 of blocks */
+    uint32_t blocks;                /* quant_type of the numbers (of F8_E4M3: F32) */
+    int64_t first;                  /* element of the entry where the part begins */
+    int64_t width;                  /* of a row */
+    /* kv_b as GGUF files have it, else NULL: entry holds keys [H, width, n_key], values holds
+     * [H, n_value, width]. */
+    const safetensors_entry *values;
+    uint32_t value_blocks;
+    int n_key, n_value;
 } weight_source;
 
 /* A tensor the model has: rows of a parameter. */
@@ -39,9 +46,19 @@ tensor part_tensor(const model_part *p, void *data, dtype type);
  * messages. */
 status model_sources(const model *m, safetensors *f, model_part *parts, int n,
                      const char *path) MUST_CHECK;
+/* The model of a folder without its memory, from config.json and the names in its files. */
+status model_describe_folder(model *m, const char *folder, const safetensors *f) MUST_CHECK;
 /* model_load from an open reader. */
 status model_load_from(model *m, safetensors *f, const char *path) MUST_CHECK;
 /* n elements of the part from its element `first`, as f32. */
 void source_read(const weight_source *s, int64_t first, int64_t n, float *to);
+/* The bytes of the part from its element `first` (a multiple of the block) where they lie, as
+ * `blocks` says; NULL if they lie otherwise (F8_E4M3, kv_b in two). */
+const uint8_t *source_bytes(const weight_source *s, int64_t first);
+
+/* Names under which a folder keeps numbers in blocks: "x.weight.Q4_K", U8 [rows, bytes of a row], and
+ * kv_b in two: "...self_attn.k_b_proj.weight", "...v_b_proj.weight". They live like text(). */
+const char *source_block_name(const char *name, uint32_t type);
+const char *source_latent_name(const char *name, bool values);
 
 #endif

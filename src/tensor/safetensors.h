@@ -62,4 +62,17 @@ typedef struct safetensors_note {
 status safetensors_write(const char *path, const safetensors_item *items, int n,
                          const safetensors_note *notes, int n_notes) MUST_CHECK;
 
+/* The same file in pieces, for tensors that are never whole in memory: the data of `items` is not
+ * looked at, its bytes follow in the order of the file, which safetensors_writer_item gives. */
+typedef struct safetensors_writer safetensors_writer;
+status safetensors_writer_new(safetensors_writer **out, const char *path,
+                              const safetensors_item *items, int n, const safetensors_note *notes,
+                              int n_notes) MUST_CHECK;
+/* Index into `items` of the i-th tensor of the file. */
+int safetensors_writer_item(const safetensors_writer *w, int i);
+status safetensors_writer_put(safetensors_writer *w, const void *bytes, size_t n) MUST_CHECK;
+/* Atomic; F_INTERNAL if the bytes were more or fewer than the header says. Frees the writer. */
+status safetensors_writer_commit(safetensors_writer *w) MUST_CHECK;
+void safetensors_writer_abandon(safetensors_writer *w); /* leaves no file; accepts NULL */
+
 #endif

@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "tensor/safetensors.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,37 +114,103 @@ done:
     return s;
 }
 
-static status write_file(const char *path, const safetensors_item *const *order, int n,
-                         const char *header, size_t length) {
-    file_writer *w;
-    uint64_t word = length;
-    TRY(writer_open(&w, path));
-    status s = writer_put(w, &word, sizeof word);
-    if (s == STATUS_OK) s = writer_put(w, header, length);
-    for (int i = 0; i < n && s == STATUS_OK; i++)
-        s = writer_put(w, order[i]->value.data, tensor_bytes(&order[i]->value));
-    if (s != STATUS_OK) {
-        writer_abandon(w);
-        return s;
-    }
-    return writer_commit(w);
-}
+struct safetensors_writer {
+    file_writer *file;
+    char *path;
+    int *order;   /* items as the file has them */
+    int64_t left; /* bytes of data still to come */
+};
 
-status safetensors_write(const char *path, const safetensors_item *items, int n,
-                         const safetensors_note *notes, int n_notes) {
+static status begin(safetensors_writer *w, const safetensors_item *items, int n,
+                    const safetensors_note *notes, int n_notes) {
     char *header = NULL;
     size_t length = 0;
+    status s;
     const safetensors_item **order = mem_zalloc((size_t)n + 1, sizeof *order);
-    if (order == NULL) return STATUS_MEMORY;
+    w->order = mem_zalloc((size_t)n + 1, sizeof *w->order);
+    if (order == NULL || w->order == NULL) {
+        s = STATUS_MEMORY;
+        goto done;
+    }
     for (int i = 0; i < n; i++)
         order[i] = &items[i];
     qsort(order, (size_t)n, sizeof *order, by_place);
-    status s;
-    TRY_GOTO(s, check_items(path, order, n));
+    for (int i = 0; i < n; i++) {
+        w->order[i] = (int)(order[i] - items);
+        w->left += (int64_t)tensor_bytes(&order[i]->value);
+    }
+    TRY_GOTO(s, check_items(w->path, order, n));
     TRY_GOTO(s, make_header(order, n, notes, n_notes, &header, &length));
-    TRY_GOTO(s, write_file(path, order, n, header, length));
+    TRY_GOTO(s, writer_open(&w->file, w->path));
+    uint64_t word = length;
+    TRY_GOTO(s, writer_put(w->file, &word, sizeof word));
+    s = writer_put(w->file, header, length);
 done:
     mem_free(header);
     mem_free(order);
     return s;
+}
+
+static void release(safetensors_writer *w) {
+    mem_free(w->path);
+    mem_free(w->order);
+    mem_free(w);
+}
+
+status safetensors_writer_new(safetensors_writer **out, const char *path,
+                              const safetensors_item *items, int n, const safetensors_note *notes,
+                              int n_notes) {
+    *out = NULL;
+    safetensors_writer *w = mem_zalloc(1, sizeof *w);
+    if (w == NULL) return STATUS_MEMORY;
+    w->path = mem_strdup(path);
+    status s = w->path != NULL ? begin(w, items, n, notes, n_notes) : STATUS_MEMORY;
+    if (s != STATUS_OK) {
+        safetensors_writer_abandon(w);
+        return s;
+    }
+    *out = w;
+    return STATUS_OK;
+}
+
+int safetensors_writer_item(const safetensors_writer *w, int i) {
+    return w->order[i];
+}
+
+status safetensors_writer_put(safetensors_writer *w, const void *bytes, size_t n) {
+    w->left -= (int64_t)n;
+    return writer_put(w->file, bytes, n);
+}
+
+status safetensors_writer_commit(safetensors_writer *w) {
+    if (w->left != 0) {
+        status s = FAIL(F_INTERNAL, text("%" PRId64 " bytes of data are missing", w->left), w->path,
+                        "the data is not as long as the header says", "report this as a bug");
+        safetensors_writer_abandon(w);
+        return s;
+    }
+    status s = writer_commit(w->file);
+    release(w);
+    return s;
+}
+
+void safetensors_writer_abandon(safetensors_writer *w) {
+    if (w == NULL) return;
+    writer_abandon(w->file);
+    release(w);
+}
+
+status safetensors_write(const char *path, const safetensors_item *items, int n,
+                         const safetensors_note *notes, int n_notes) {
+    safetensors_writer *w;
+    TRY(safetensors_writer_new(&w, path, items, n, notes, n_notes));
+    for (int i = 0; i < n; i++) {
+        const tensor *t = &items[w->order[i]].value;
+        status s = safetensors_writer_put(w, t->data, tensor_bytes(t));
+        if (s != STATUS_OK) {
+            safetensors_writer_abandon(w);
+            return s;
+        }
+    }
+    return safetensors_writer_commit(w);
 }

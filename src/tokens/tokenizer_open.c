@@ -3,7 +3,7 @@
  * How. A path is a tokenizer.json (gzipped ones are recognised by their first two bytes), or a
  * folder that holds one, or GPT-2's pair of files. Then a tokenizer_config.json in the same folder,
  * if there is one, has the last word on BOS and EOS: null there means "none", and a name that is no
- * added token is an error.
+ * added token is an error. With add_bos_token false texts begin without BOS: there is none.
  */
 #include "base/file.h"
 #include "base/json.h"
@@ -99,6 +99,7 @@ static status read_config(tokenizer *t, const char *folder) {
     TRY(json_read(path, &config));
     status s = read_named(t, config, "bos_token", path, &t->bos);
     if (s == STATUS_OK) s = read_named(t, config, "eos_token", path, &t->eos);
+    if (json_is_false(json_object_get(config, "add_bos_token"))) t->bos = -1;
     json_decref(config);
     return s;
 }

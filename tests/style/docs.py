@@ -9,7 +9,8 @@ STOP = re.compile(r"\b((?:[a-z0-9_]+/)+[a-z0-9_]+\.(?:c|h|inc))`?: *`?([a-z][a-z
 ERROR = re.compile(r'^ERROR\((F_\w+), (\d+), (STATUS_\w+), (\d+), "([^"]+)"\)$')
 RANGES = {"base": (1, 99), "tensor": (100, 149), "kernels": (150, 199),
           "autograd and model": (200, 299), "tokens": (300, 399), "data": (400, 499),
-          "train": (500, 599), "infer and eval": (600, 699), "app": (700, 799)}
+          "train": (500, 599), "infer and eval": (600, 649), "convert": (650, 699),
+          "app": (700, 799)}
 EXIT_CODES = {1, 64, 65, 66, 69, 70, 71, 73, 74, 75, 77, 78, 130}
 
 

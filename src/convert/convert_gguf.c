@@ -1,0 +1,66 @@
+/* convert_gguf.c - a plan into one GGUF file: keys, directory, data (tensor/gguf.h).
+ *
+ * Keys of the architecture come from the configuration (model/gguf_config.c), all of them, also those
+ * without which other programs would load the file and compute something else; from a GGUF file they are
+ * taken as they stand, because they may say more than is read here.
+ */
+#include "convert/convert_internal.h"
+
+#include <string.h>
+
+static void put_own_keys(const convert_job *j, gguf_writer *w) {
+    const gguf *f = j->plan.in->file;
+    uint32_t type = recipes_main_type(&j->plan);
+    if (f == NULL) {
+        model_put_gguf_keys(w, &j->plan.in->m.config, type);
+        return;
+    }
+    for (int i = 0; i < gguf_n_values(f); i++) {
+        const gguf_value *v = gguf_value_at(f, i);
+        bool retyped = strcmp(v->key, "general.file_type") == 0 && j->plan.o->type != CONVERT_KEEP;
+        if (retyped)
+            gguf_put_u32(w, v->key, gguf_file_type(type));
+        else
+            gguf_put_value(w, v);
+    }
+}
+
+static void put_directory(const convert_job *j, gguf_writer *w) {
+    for (int i = 0; i < j->plan.n; i++) {
+        const recipe *t = &j->plan.all[i];
+        gguf_put_tensor(w, t->name, t->type, t->rank, t->dim);
+    }
+}
+
+static status put_data(convert_job *j, gguf_writer *w, const recipe *t, row_room *r) {
+    int64_t n;
+    const uint8_t *bytes;
+    for (int64_t row = 0; row < t->rows && t->width > 0; row += n) {
+        TRY(recipe_rows(&j->plan, t, row, r, &bytes, &n));
+        size_t size = (size_t)n * quant_bytes(t->type, t->width);
+        gguf_put_data(w, bytes, size);
+        TRY(convert_step(j, size));
+    }
+    recipe_forget(t);
+    return STATUS_OK;
+}
+
+status convert_write_gguf(convert_job *j) {
+    gguf_writer *w = NULL;
+    row_room r;
+    TRY(row_room_make(&r, &j->plan));
+    status s;
+    TRY_GOTO(s, gguf_writer_new(&w, j->made));
+    put_own_keys(j, w);
+    if (j->plan.in->file == NULL) TRY_GOTO(s, convert_put_words(j, w));
+    put_directory(j, w);
+    for (int i = 0; i < j->plan.n; i++)
+        TRY_GOTO(s, put_data(j, w, &j->plan.all[i], &r));
+    s = gguf_writer_commit(w);
+    w = NULL;
+    j->report->files = 1;
+done:
+    gguf_writer_abandon(w);
+    row_room_clear(&r);
+    return s;
+}
