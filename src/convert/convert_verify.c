@@ -23,8 +23,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_PROMPT 48
-#define MOST_GREEDY 64
+#define MOST_PROMPT  48
+#define MOST_GREEDY  64
+#define FORGET_BYTES ((size_t)1 << 20) /* of the output, as it is compared */
 
 static status differs(const convert_job *j, const char *what, const char *why) {
     return FAIL(F_CONVERT, what, j->out, why,
@@ -60,7 +61,7 @@ static status compare_tensor(convert_job *j, const convert_input *back, const re
                              row_room *r) {
     const uint8_t *written = NULL, *wanted;
     int64_t n;
-    size_t at = 0;
+    size_t at = 0, forgotten = 0;
     TRY(find_written(j, back, t, &written));
     for (int64_t row = 0; row < t->rows && t->width > 0; row += n) {
         TRY(recipe_rows(&j->plan, t, row, r, &wanted, &n));
@@ -69,6 +70,10 @@ static status compare_tensor(convert_job *j, const convert_input *back, const re
             return differs(j, text("row %" PRId64 " of tensor \"%s\" differs", row, t->name),
                            "it was read back with other bytes than the input has");
         at += size;
+        if (at - forgotten >= FORGET_BYTES) {
+            mapped_forget(written + forgotten, at - forgotten);
+            forgotten = at;
+        }
         TRY(convert_step(j, size));
     }
     recipe_forget(t);
