@@ -97,6 +97,18 @@ status conversation_tools(conversation *c, json_t *tools, const char *where) {
     return STATUS_OK;
 }
 
+status conversation_variables(conversation *c, json_t *object, const char *where) {
+    if (object == NULL && (object = json_object()) == NULL) return no_memory();
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return FAIL(F_RECORD, "the variables are no object", where,
+                    "a template's variables have names", "write them as {\"name\": value}");
+    }
+    json_decref(c->extra);
+    c->extra = object;
+    return STATUS_OK;
+}
+
 void conversation_cut(conversation *c, size_t keep) {
     while (json_array_size(c->messages) > keep)
         json_array_remove(c->messages, json_array_size(c->messages) - 1);
@@ -143,6 +155,11 @@ static bool ask_on(void *context, int64_t done, int64_t total) {
     return asked->on_prompt(asked->context, done, total);
 }
 
+static bool ask_step(void *context) {
+    const generate_options *asked = ((listener *)context)->asked;
+    return asked->on_step(asked->context);
+}
+
 static void tell_token(void *context, const token_choice *choice) {
     const generate_options *asked = ((listener *)context)->asked;
     asked->on_token(asked->context, choice);
@@ -170,6 +187,7 @@ static status generate_answer(conversation *c, const token_list *ids,
     generate_options o = *options;
     o.on_text = collect;
     o.on_prompt = options->on_prompt != NULL ? ask_on : NULL;
+    o.on_step = options->on_step != NULL ? ask_step : NULL;
     o.on_token = options->on_token != NULL ? tell_token : NULL;
     o.context = l;
     c->kept = (int64_t)same;
@@ -222,11 +240,19 @@ status conversation_load(conversation *c, const char *path) {
     return take_page(c, page, path);
 }
 
-status conversation_keep(const conversation *c, const sampler_options *o, const char *path) {
+char *conversation_text(const conversation *c) {
     json_t *page = json_pack("{s:O}", "messages", c->messages);
-    if (page == NULL) return no_memory();
-    session_note note = {.sampler = *o, .text = json_line(page)};
+    char *line = page != NULL ? json_line(page) : NULL;
+    if (page == NULL) {
+        status reported = no_memory();
+        (void)reported;
+    }
     json_decref(page);
+    return line;
+}
+
+status conversation_keep(const conversation *c, const sampler_options *o, const char *path) {
+    session_note note = {.sampler = *o, .text = conversation_text(c)};
     if (note.text == NULL) return STATUS_MEMORY;
     note.n_text = strlen(note.text);
     status s = session_save(c->session, tokenizer_fingerprint(c->tokenizer), &note, path);
@@ -238,7 +264,10 @@ status conversation_resume(conversation *c, sampler_options *o, const char *path
     session_note note = {0};
     json_t *page;
     TRY(session_load(c->session, tokenizer_fingerprint(c->tokenizer), &note, path));
-    status s = json_parse(note.text, note.n_text, path, &page);
+    status s = note.n_text > 0 ? json_parse(note.text, note.n_text, path, &page)
+                               : FAIL(F_SESSION, "the session holds no conversation", path,
+                                      "it was kept by a program that completed text",
+                                      "go on with it without a chat template");
     if (s == STATUS_OK) s = take_page(c, page, path);
     if (s == STATUS_OK && o != NULL) *o = note.sampler;
     session_note_clear(&note);

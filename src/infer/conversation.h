@@ -28,6 +28,8 @@ void conversation_free(conversation *c); /* accepts NULL */
 status conversation_add(conversation *c, const char *role, const char *content) MUST_CHECK;
 /* A variable of the template ("enable_thinking"); the value's reference is taken. */
 status conversation_set(conversation *c, const char *name, json_t *value) MUST_CHECK;
+/* All of them, an object whose reference is taken; NULL: none. */
+status conversation_variables(conversation *c, json_t *object, const char *where) MUST_CHECK;
 /* All messages at once, and the tools that the template may offer (NULL: none): arrays as chat.h has
  * them, whose references are taken. `where` names them in messages. */
 status conversation_replace(conversation *c, json_t *messages, const char *where) MUST_CHECK;
@@ -46,6 +48,8 @@ status conversation_answer(conversation *c, const generate_options *options,
  * the messages. F_RECORD: the file holds no conversation. */
 status conversation_save(const conversation *c, const char *path) MUST_CHECK;
 status conversation_load(conversation *c, const char *path) MUST_CHECK;
+/* {"messages": [...]} on one line; mem_free it. NULL: out of memory. */
+char *conversation_text(const conversation *c);
 /* The same with the keys of the session (session_file.h), so that nothing has to be read again. */
 status conversation_keep(const conversation *c, const sampler_options *o,
                          const char *path) MUST_CHECK;

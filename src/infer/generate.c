@@ -124,6 +124,11 @@ static status generate_loop(generation *g) {
             g->r->stop = STOP_CONTEXT;
             break;
         }
+        go = g->o->on_step == NULL || g->o->on_step(g->o->context);
+        if (!go) {
+            g->r->stop = STOP_CALLER;
+            break;
+        }
         session_feed feed = {g->s, &id, 1};
         status s = engine_step(e, &feed, 1, ROLE_GENERATED, g->raw);
         if (s == STATUS_LIMIT) {

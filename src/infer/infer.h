@@ -147,10 +147,12 @@ typedef struct generate_options {
     /* Called before each part of a prompt; false stops with F_CANCELLED, and the session is as it
      * was. NULL = nobody asks. */
     bool (*on_prompt)(void *context, int64_t done, int64_t total);
+    /* Called before each id of the answer is fed; false ends it with STOP_CALLER. NULL = nobody. */
+    bool (*on_step)(void *context);
     /* Called with each id before its text. NULL = nobody asks; n_top: 0 .. MOST_TOP. */
     void (*on_token)(void *context, const token_choice *choice);
     int n_top;
-    void *context; /* of all three */
+    void *context; /* of all four */
     /* NULL, or [vocab]: left with the logits of the session's last token, whatever ended the
      * answer. With them a later call without a prompt goes on where this one stopped. */
     float *logits;
