@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* -- process.c: in and out of the library -- */
+/* -- visit.c: in and out of the library -- */
 
 /* What is the caller's, put aside while we are inside: rounding, denormals, locale of numbers. */
 typedef struct visit {

@@ -1,4 +1,4 @@
-/* process.c - the way into the library and out of it again, and what a process has once.
+/* visit.c - the way into the library and out of it again, and what a process has once.
  *
  * What is process-wide in the layers below: the table of kernels (chosen once, before the first
  * forward), the pool of helper threads (begun with the first open model, ended with the last), the
