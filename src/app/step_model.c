@@ -7,6 +7,7 @@
  */
 #include "app/step_model.h"
 
+#include "autograd/ops.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "kernels/gemm.h"
@@ -17,7 +18,6 @@
 
 #define SLICE      0.02
 #define MAX_SHAPES 256
-#define HEAD_CHUNK 128 /* rows of logits at a time, as op_head_loss */
 
 typedef struct timed_shape {
     product_shape shape;
@@ -266,7 +266,8 @@ static status add_rope(bench *b, int heads, int dim, double times) {
 /* Head, cross entropy and its gradients, chunk by chunk. */
 static status add_head(bench *b, double micro) {
     const model_config *c = b->c;
-    int64_t chunk = b->tokens < HEAD_CHUNK ? b->tokens : HEAD_CHUNK;
+    int64_t most = head_loss_rows(c->vocab_size, c->d_model);
+    int64_t chunk = b->tokens < most ? b->tokens : most;
     double times = micro * (double)b->tokens / (double)chunk;
     TRY(linear(b, b->type, chunk, c->vocab_size, c->d_model, 1, times));
     size_t mark = arena_mark(&b->memory);
@@ -358,7 +359,8 @@ static int64_t widest(const model_config *c) {
 
 static status buffers(bench *b) {
     const model_config *c = b->c;
-    int64_t padded = b->tokens + 64 * (c->n_expert + 1), head = HEAD_CHUNK * c->vocab_size;
+    int64_t padded = b->tokens + 64 * (c->n_expert + 1),
+            head = head_loss_rows(c->vocab_size, c->d_model) * c->vocab_size;
     b->room = padded * widest(c);
     if (c->vocab_size * c->d_model > b->room) b->room = c->vocab_size * c->d_model;
     if (2 * (int64_t)c->n_expert * c->d_expert * c->d_model > b->room)

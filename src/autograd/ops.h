@@ -118,5 +118,7 @@ typedef struct head_loss {
 /* Logits of x [rows, d] by head [vocab, d] in chunks of rows, their cross entropy, and, when
  * recording, the gradients of x and head at once: [rows, vocab] never exists. */
 void op_head_loss(tape *t, var *x, param *head, head_loss *loss);
+/* Rows of its chunks for a head [vocab, d]. */
+int64_t head_loss_rows(int64_t vocab, int64_t d);
 
 #endif

@@ -113,14 +113,10 @@ static void micro_amx(const micro_call *call) {
 
 /* pack_strip comes from the tier beside which the tiles are used: one packed layout for all. */
 const product_kernels PRODUCT_NAME = {
+    PRODUCT_HALVES(A_TILES, BF16_GROUP, 1024),
     .rows = 2 * TILE_ROWS,
-    .form = A_TILES,
-    .k_unit = BF16_GROUP,
-    .k_block = 1024,
+    .columns = 2 * STRIP,
     .chunk_flops = 1 << 22,
-    .a_size = 2,
-    .b_size = 32,
-    .c_size = 4,
     .micro = micro_amx,
     .enter = amx_enter,
     .leave = amx_leave,

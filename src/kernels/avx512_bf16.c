@@ -135,12 +135,17 @@ INLINE __m512i pairs_of(__m512 even, __m512 odd) {
 }
 
 void avx512_bf16_pair(int64_t n, const float *even, const float *odd, uint32_t *to) {
-    for (int64_t i = 0; i < n; i += 16) {
-        __mmask16 mask = column_mask(n - i < 16 ? (int)(n - i) : 16);
-        __m512 x = _mm512_maskz_loadu_ps(mask, even + i);
-        __m512 y = odd != NULL ? _mm512_maskz_loadu_ps(mask, odd + i) : _mm512_setzero_ps();
-        _mm512_mask_storeu_epi32(to + i, mask, pairs_of(x, y));
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512 x = _mm512_loadu_ps(even + i);
+        __m512 y = odd != NULL ? _mm512_loadu_ps(odd + i) : _mm512_setzero_ps();
+        _mm512_storeu_si512(to + i, pairs_of(x, y));
     }
+    if (i == n) return;
+    __mmask16 mask = column_mask((int)(n - i));
+    __m512 x = _mm512_maskz_loadu_ps(mask, even + i);
+    __m512 y = odd != NULL ? _mm512_maskz_loadu_ps(mask, odd + i) : _mm512_setzero_ps();
+    _mm512_mask_storeu_epi32(to + i, mask, pairs_of(x, y));
 }
 
 #include "kernels/transpose.inc"
@@ -182,14 +187,10 @@ static void pack_strip(int64_t k, int n, const void *src_, int64_t stride_k, int
 }
 
 const product_kernels product_avx512_bf16 = {
+    PRODUCT_HALVES(A_PAIRS, BF16_PAIR, 512),
     .rows = ROWS,
-    .form = A_PAIRS,
-    .k_unit = BF16_PAIR,
-    .k_block = 512,
+    .columns = 2 * STRIP,
     .chunk_flops = 1 << 20,
-    .a_size = 2,
-    .b_size = 32,
-    .c_size = 4,
     .micro = micro_dot,
     .pack_strip = pack_strip,
 };

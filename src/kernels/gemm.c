@@ -6,15 +6,18 @@
  * padded), then for each pair of B strips runs down the row panels, so that the strips stay in L1
  * and the A block in L2 (Goto and van de Geijn, "Anatomy of High-Performance Matrix
  * Multiplication", ACM TOMS 34, 2008). C is reloaded between k blocks, which is exact
- * (docs/numerics.md 2), so none of this is visible in the result.
+ * (docs/numerics.md 2), so none of this is visible in the result. During each micro call the C of the
+ * next one and a share of the strips after these are fetched: a chain starts from C, so a C that comes
+ * from memory would stall a call for a tenth of its time.
  *
  * Few rows (decode) give one row block and many panels: B is streamed once, split over threads by
  * columns. Many rows give many row blocks: each thread owns rows of C and shares B.
  *
  * A raw B (weight gradients: B = activations) is packed on the way, K_PHASE rows at a time so that
- * the packed copy stays in cache. Where several panels share a row block, its A is formed once for
- * all of them, also a phase at a time. Both are one pool job before that of the chunks. A grouped
- * call is one job over the chunks of all its products.
+ * the packed copy stays in cache. An A that lies across k (there, too) becomes panels as high as a
+ * micro call, so that its lines are read whole. Where several panels share a row block, its A is
+ * formed once for all of them, also a phase at a time. Both are one pool job before that of the
+ * chunks. A grouped call is one job over the chunks of all its products.
  *
  * Mind: scratch is the pool's per-thread arena: the caller's for plans and packed B, each
  * chunk's for its A block.
@@ -24,18 +27,23 @@
 
 #include <string.h>
 
-#define K_PHASE       1024      /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
-#define ROW_BLOCK     96        /* rows of a chunk, rounded up to whole micro panels */
-#define FORM_BYTES    (2 << 20) /* of A formed ahead in a phase, where B is packed */
-#define CHUNKS_WANTED 16        /* per product, where the shape allows */
-#define IN_PLACE_ROWS 16        /* up to here an f32 A is read where it lies */
+#define K_PHASE        1024      /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
+#define PACK_ROWS      64        /* of them per chunk; a multiple of BF16_GROUP */
+#define ROW_BLOCK      96        /* rows of a chunk, rounded up to whole micro panels */
+#define ROW_BLOCK_MOST 384       /* the same where more of them pay */
+#define B_STREAMED     (8 << 20) /* bytes of a B that no cache keeps */
+#define FORM_BYTES     (2 << 20) /* of A formed ahead in a phase, where B is packed */
+#define CHUNKS_WANTED  16        /* per product, where the shape allows */
+#define IN_PLACE_ROWS  16        /* up to here an f32 A is read where it lies */
+#define LINE           64        /* bytes of a cache line */
+#define LINES_AHEAD    4         /* lines of columns fetched ahead of those being copied */
 
 typedef struct gemm_plan {
     const gemm_call *call;
     const product_kernels *kernels;
     int64_t row_block, row_blocks, panels, panel_strips, strips;
-    int64_t first_chunk, first_strip, first_form; /* in the job over all products */
-    int64_t phase;                                /* k of a phase */
+    int64_t first_chunk, first_piece, first_form; /* in the job over all products */
+    int64_t phase, k_step;                        /* k of a phase, of a block of it */
     char *b;                                      /* strips of the current phase */
     int64_t strip_stride;                         /* bytes */
     char *formed;                                 /* A of the current phase, or NULL: by chunk */
@@ -46,7 +54,7 @@ typedef struct gemm_plan {
 typedef struct gemm_job {
     gemm_plan *plans;
     int n_plans;
-    int64_t n_chunks, n_strips, n_forms;
+    int64_t n_chunks, n_pieces, n_forms;
     job_failure failure;
 } gemm_job;
 
@@ -78,52 +86,143 @@ void block_pack(const product_kernels *p, int64_t k, int64_t n, const void *src,
                       stride_k, stride_n, (char *)strips + first / STRIP * stride);
 }
 
+/* Memory that a micro call will read soon: a few lines ahead of each of the calls before it. */
+typedef struct read_ahead {
+    const char *at, *end;
+    int64_t bytes; /* per call */
+} read_ahead;
+
+static void fetch_lines(const char *at, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += LINE)
+        __builtin_prefetch(at + i, 0, 3);
+}
+
+static void fetch_ahead(read_ahead *r) {
+    int64_t bytes = min_i64(r->bytes, r->end - r->at);
+    fetch_lines(r->at, bytes);
+    r->at += bytes;
+}
+
+/* `rows` lines of C, which the next call starts its chains from. */
+static void fetch_c(const char *c, int64_t row_bytes, int rows, int bytes) {
+    for (int i = 0; i < rows; i++, c += row_bytes)
+        for (int at = 0; at < bytes; at += LINE)
+            __builtin_prefetch(c + at, 1, 3);
+}
+
+/* All rows by the strips of one micro call, which stay in L1. `next`: the strips after them. */
+static void multiply_strips(const product_kernels *p, micro_call part, int rows, const char *next) {
+    const char *a = part.a;
+    char *c = part.c;
+    int64_t c_step = part.ldc * p->c_size;
+    int64_t a_step = part.panel_stride != 0 ? part.panel_stride : p->rows * part.row_stride;
+    int calls = (int)ceil_div(rows, p->rows), width = part.columns * p->c_size;
+    read_ahead ahead[2] = {{0}};
+    for (int s = 0; next != NULL && s * STRIP < part.columns; s++) {
+        const char *at = next + s * part.strip_stride;
+        int64_t bytes = part.k * p->b_size;
+        ahead[s] = (read_ahead){at, at + bytes, ceil_div(ceil_div(bytes, calls), LINE) * LINE};
+    }
+    for (int row = 0; row < rows; row += p->rows) {
+        part.rows = (int)min_i64(p->rows, rows - row);
+        part.a = a + row / p->rows * a_step * p->a_size;
+        part.c = c + row * c_step;
+        fetch_c(c + (row + part.rows) * c_step, c_step,
+                (int)min_i64(p->rows, rows - row - part.rows), width);
+        fetch_ahead(&ahead[0]);
+        fetch_ahead(&ahead[1]);
+        p->micro(&part);
+    }
+}
+
 void block_multiply(const product_kernels *p, const micro_call *block) {
-    for (int64_t k0 = 0; k0 < block->k || k0 == 0; k0 += p->k_block) {
+    int width = block->rows > p->rows / 2 ? p->columns : 2 * STRIP;
+    for (int64_t k0 = 0; k0 < block->k || k0 == 0; k0 += (p->k_block + p->k_block)) {
         micro_call part = *block;
-        part.k = min_i64(p->k_block, block->k - k0);
+        part.k = min_i64((p->k_block + p->k_block), block->k - k0);
         part.accumulate = block->accumulate || k0 > 0;
-        for (int column = 0; column < block->columns; column += 2 * STRIP) {
-            part.columns = (int)min_i64(2 * STRIP, block->columns - column);
-            part.b = (const char *)block->b + column / STRIP * block->strip_stride + k0 * p->b_size;
-            for (int row = 0; row < block->rows; row += p->rows) {
-                part.rows = (int)min_i64(p->rows, block->rows - row);
-                part.a = element(block->a, row * block->row_stride + k0 * block->k_stride,
-                                 (size_t)p->a_size);
-                part.c = element_mut(block->c, row * block->ldc + column, (size_t)p->c_size);
-                p->micro(&part);
-            }
+        part.a = element(block->a, k0 * block->k_stride, (size_t)p->a_size);
+        for (int column = 0; column < block->columns; column += width) {
+            const char *b = (const char *)block->b + column / STRIP * block->strip_stride;
+            part.columns = (int)min_i64(width, block->columns - column);
+            part.b = b + k0 * p->b_size;
+            part.c = element_mut(block->c, column, (size_t)p->c_size);
+            bool last = column + width >= block->columns;
+            multiply_strips(p, part, block->rows,
+                            last ? NULL : (const char *)part.b + width / STRIP * part.strip_stride);
         }
     }
 }
 
 /* -- A in the form of the micro-kernel -- */
 
-int64_t block_form_bytes(const product_kernels *p, int64_t rows, int64_t k) {
-    return ceil_div(rows, 32) * 32 * padded_k(p, k) * p->a_size;
+/* Columns that lie across k become panels of as many rows as a micro call takes, for each k (or pair
+ * of them) one next to the other; a line between panels keeps them in different sets of the cache. */
+static int64_t panel_stride(const product_kernels *p, int64_t k) {
+    return p->rows * padded_k(p, k) + LINE / p->a_size;
 }
 
-/* Copies A rows next to each other, or A columns if these are the contiguous ones: either way the
- * inner copies are contiguous, and the micro-kernel takes both strides. */
-static void copy_a(const product_kernels *p, const micro_call *block, char *buffer) {
+int64_t block_form_bytes(const product_kernels *p, int64_t rows, int64_t k) {
+    int64_t lines = ceil_div(rows, 32) * 32 * padded_k(p, k);
+    int64_t panels = ceil_div(rows, p->rows) * panel_stride(p, k);
+    return max_i64(lines, panels) * p->a_size;
+}
+
+/* Copies rows next to each other, padded with zeros along k. */
+static void copy_rows(const product_kernels *p, const micro_call *block, char *to) {
     size_t size = (size_t)p->a_size;
-    bool by_rows = block->k_stride == 1;
-    int64_t lines = by_rows ? block->rows : block->k, length = by_rows ? block->k : block->rows;
-    int64_t k_padded = padded_k(p, block->k), stride = by_rows ? k_padded : block->rows;
-    int64_t step = by_rows ? block->row_stride : block->k_stride;
-    for (int64_t i = 0; i < lines; i++) {
-        const void *from = element(block->a, i * step, size);
-        char *to = buffer + (size_t)(i * stride) * size;
+    int64_t k_padded = padded_k(p, block->k);
+    for (int64_t i = 0; i < block->rows; i++, to += (size_t)k_padded * size) {
+        const void *from = element(block->a, i * block->row_stride, size);
         if (p->form == A_ROUNDED)
-            kernels_table()->round_bf16(length, from, (float *)(void *)to);
+            kernels_table()->round_bf16(block->k, from, (float *)(void *)to);
         else
-            memcpy(to, from, (size_t)length * size);
-        if (by_rows && k_padded > block->k)
-            memset(to + (size_t)block->k * size, 0, (size_t)(k_padded - block->k) * size);
+            memcpy(to, from, (size_t)block->k * size);
+        memset(to + (size_t)block->k * size, 0, (size_t)(k_padded - block->k) * size);
     }
-    if (!by_rows && k_padded > block->k)
-        memset(buffer + (size_t)(block->k * stride) * size, 0,
-               (size_t)((k_padded - block->k) * stride) * size);
+}
+
+/* `bytes` of one k to the panels, `width` bytes to each of them. Short copies of a fixed length write
+ * past their panel's piece, which the next k then fills. */
+static void scatter(const char *row, int64_t bytes, int64_t width, char *to, int64_t stride) {
+    for (; bytes >= 64 && width <= 32; bytes -= width, row += width, to += stride)
+        memcpy(to, row, 32);
+    for (; bytes >= 64 && width <= 64; bytes -= width, row += width, to += stride)
+        memcpy(to, row, 64);
+    for (; bytes > 0; bytes -= width, row += width, to += stride)
+        memcpy(to, row, (size_t)min_i64(bytes, width));
+}
+
+/* Two lines of columns, interleaved on their way to the panels. */
+static void pair_panels(const product_kernels *p, const micro_call *block, int64_t k, char *to,
+                        int64_t stride) {
+    const float *even = element(block->a, k * block->k_stride, sizeof *even);
+    const float *odd = k + 1 < block->k ? even + block->k_stride : NULL;
+    for (int64_t row = 0; row < block->rows; row += p->rows, to += stride)
+        kernels_table()->pair_bf16(min_i64(p->rows, block->rows - row), even + row,
+                                   odd != NULL ? odd + row : NULL, (uint32_t *)(void *)to);
+}
+
+static void copy_panels(const product_kernels *p, const micro_call *block, char *to) {
+    float line[ROW_BLOCK_MOST + 2 * STRIP] = {0};
+    int step = p->form == A_PAIRS ? BF16_PAIR : 1;
+    int64_t size = p->a_size * step, stride = panel_stride(p, block->k) * p->a_size;
+    int64_t line_bytes = block->k_stride * p->c_size, bytes = block->rows * p->c_size;
+    for (int64_t k = 0; k < padded_k(p, block->k); k += step, to += p->rows * size) {
+        const char *from = (const char *)block->a + min_i64(k, block->k - 1) * line_bytes;
+        for (int i = 0; i < step; i++)
+            fetch_lines(from + (LINES_AHEAD + i) * line_bytes, bytes);
+        if (p->form == A_PAIRS) {
+            pair_panels(p, block, k, to, stride);
+            continue;
+        }
+        if (p->form == A_ROUNDED && k < block->k)
+            kernels_table()->round_bf16(block->rows, (const float *)(const void *)from, line);
+        else if (p->form == A_ROUNDED)
+            memset(line, 0, (size_t)bytes);
+        scatter(p->form == A_ROUNDED ? (const char *)line : from, bytes, p->rows * size, to,
+                stride);
+    }
 }
 
 /* Rows of bf16, k padded with zeros. */
@@ -157,35 +256,25 @@ static void tile_a(const product_kernels *p, const micro_call *block, uint16_t *
            (size_t)((rows_padded - block->rows) * k_padded) * sizeof *to);
 }
 
-/* Where columns are the contiguous ones, two of them are interleaved: no transposition at all. */
-static void pair_a(const product_kernels *p, const micro_call *block, uint16_t *to) {
-    if (block->k_stride == 1) {
-        round_rows(p, block, to);
-        return;
-    }
-    const float *from = block->a;
-    for (int64_t k = 0; k < block->k; k += BF16_PAIR, from += BF16_PAIR * block->k_stride)
-        kernels_table()->pair_bf16(block->rows, from,
-                                   k + 1 < block->k ? from + block->k_stride : NULL,
-                                   (uint32_t *)(void *)(to + k * block->rows));
-}
-
 static void form_write(const product_kernels *p, const micro_call *block, void *buffer) {
-    switch (p->form) {
-    case A_REAL:
-    case A_ROUNDED: copy_a(p, block, buffer); break;
-    case A_TILES: tile_a(p, block, buffer); break;
-    case A_PAIRS: pair_a(p, block, buffer); break;
-    }
+    if (p->form == A_TILES)
+        tile_a(p, block, buffer);
+    else if (block->k_stride != 1)
+        copy_panels(p, block, buffer);
+    else if (p->form == A_PAIRS)
+        round_rows(p, block, buffer);
+    else
+        copy_rows(p, block, buffer);
 }
 
 /* Points block at its A as form_write left it. */
 static void form_use(const product_kernels *p, micro_call *block, const void *buffer) {
     bool by_rows = block->k_stride == 1 || p->form == A_TILES;
+    block->panel_stride = by_rows ? 0 : panel_stride(p, block->k);
     block->a = buffer;
     block->k = padded_k(p, block->k);
     block->row_stride = by_rows ? block->k : p->form == A_PAIRS ? BF16_PAIR : 1;
-    block->k_stride = by_rows ? 1 : block->rows;
+    block->k_stride = by_rows ? 1 : p->rows;
 }
 
 void block_form_a(const product_kernels *p, micro_call *block, void *buffer) {
@@ -211,7 +300,7 @@ static const gemm_plan *plan_of_chunk(const gemm_job *job, int64_t chunk) {
 static micro_call raw_block(const gemm_plan *plan, int64_t row_block, int64_t k) {
     const gemm_call *call = plan->call;
     int64_t row0 = row_block * plan->row_block, k0 = plan->k0 + k;
-    return (micro_call){.k = min_i64(plan->kernels->k_block, plan->k_count - k),
+    return (micro_call){.k = min_i64(plan->k_step, plan->k_count - k),
                         .a = element(call->a, row0 * call->a_stride_m + k0 * call->a_stride_k,
                                      source_size(call->type)),
                         .row_stride = call->a_stride_m,
@@ -220,8 +309,7 @@ static micro_call raw_block(const gemm_plan *plan, int64_t row_block, int64_t k)
 }
 
 static char *formed_block(const gemm_plan *plan, int64_t row_block, int64_t k) {
-    return plan->formed +
-           (row_block * plan->k_blocks + k / plan->kernels->k_block) * plan->form_bytes;
+    return plan->formed + (row_block * plan->k_blocks + k / plan->k_step) * plan->form_bytes;
 }
 
 static bool needs_form(const gemm_plan *plan) {
@@ -234,7 +322,7 @@ static void multiply_part(const gemm_plan *plan, int64_t row_block, int64_t pane
     int64_t row0 = row_block * plan->row_block, strip0 = panel * plan->panel_strips;
     int64_t columns = min_i64(call->n, (strip0 + plan->panel_strips) * STRIP) - strip0 * STRIP;
     if (p->enter != NULL) p->enter();
-    for (int64_t k = 0; k < plan->k_count; k += p->k_block) {
+    for (int64_t k = 0; k < plan->k_count; k += plan->k_step) {
         micro_call block = raw_block(plan, row_block, k);
         int64_t b_row = plan->call->b != NULL ? plan->k0 + k : k;
         block.b = plan->b + strip0 * plan->strip_stride + b_row * p->b_size;
@@ -262,7 +350,7 @@ static void gemm_chunk(void *context, int64_t chunk) {
     }
     size_t mark = arena_mark(scratch);
     char *buffer = arena_alloc(
-        scratch, (size_t)block_form_bytes(plan->kernels, plan->row_block, plan->kernels->k_block));
+        scratch, (size_t)block_form_bytes(plan->kernels, plan->row_block, plan->k_step));
     if (buffer == NULL)
         job_failed(&job->failure);
     else
@@ -271,18 +359,32 @@ static void gemm_chunk(void *context, int64_t chunk) {
     arena_reset(scratch, mark);
 }
 
-static void pack_strip(const gemm_job *job, int64_t strip) {
+/* PACK_ROWS of k by all strips, or where the columns lie along k one strip by all k. */
+static int64_t pack_pieces(const gemm_plan *plan) {
+    return plan->call->b_stride_n == 1 ? ceil_div(plan->k_count, PACK_ROWS) : plan->strips;
+}
+
+static void pack_piece(const gemm_job *job, int64_t piece) {
     int i = 0;
-    while (i + 1 < job->n_plans && job->plans[i + 1].first_strip <= strip)
+    while (i + 1 < job->n_plans && job->plans[i + 1].first_piece <= piece)
         i++;
     const gemm_plan *plan = &job->plans[i];
     const gemm_call *call = plan->call;
-    int64_t s = strip - plan->first_strip, column = s * STRIP;
-    plan->kernels->pack_strip(plan->k_count, (int)min_i64(STRIP, call->n - column),
-                              element(call->b_raw,
-                                      plan->k0 * call->b_stride_k + column * call->b_stride_n,
-                                      source_size(call->type)),
-                              call->b_stride_k, call->b_stride_n, plan->b + s * plan->strip_stride);
+    size_t size = source_size(call->type);
+    const void *src = element(call->b_raw, plan->k0 * call->b_stride_k, size);
+    piece -= plan->first_piece;
+    if (call->b_stride_n != 1) {
+        int64_t column = piece * STRIP;
+        plan->kernels->pack_strip(plan->k_count, (int)min_i64(STRIP, call->n - column),
+                                  element(src, column * call->b_stride_n, size), call->b_stride_k,
+                                  call->b_stride_n, plan->b + piece * plan->strip_stride);
+        return;
+    }
+    int64_t end = min_i64(plan->k_count, (piece + 1) * PACK_ROWS);
+    for (int64_t k = piece * PACK_ROWS; k < end; k += BF16_GROUP)
+        block_pack(plan->kernels, min_i64(BF16_GROUP, end - k), call->n,
+                   element(src, k * call->b_stride_k, size), size, call->b_stride_k, 1,
+                   plan->b + k * plan->kernels->b_size, plan->strip_stride);
 }
 
 static void form_block(const gemm_job *job, int64_t form) {
@@ -290,9 +392,9 @@ static void form_block(const gemm_job *job, int64_t form) {
     while (i + 1 < job->n_plans && job->plans[i + 1].first_form <= form)
         i++;
     const gemm_plan *plan = &job->plans[i];
-    int64_t k_blocks = ceil_div(plan->k_count, plan->kernels->k_block);
+    int64_t k_blocks = ceil_div(plan->k_count, plan->k_step);
     int64_t row_block = (form - plan->first_form) / k_blocks;
-    int64_t k = (form - plan->first_form) % k_blocks * plan->kernels->k_block;
+    int64_t k = (form - plan->first_form) % k_blocks * plan->k_step;
     micro_call block = raw_block(plan, row_block, k);
     form_write(plan->kernels, &block, formed_block(plan, row_block, k));
 }
@@ -300,10 +402,10 @@ static void form_block(const gemm_job *job, int64_t form) {
 /* What the chunks of a phase share: strips of a raw B, then blocks of A. */
 static void prepare_chunk(void *context, int64_t chunk) {
     const gemm_job *job = context;
-    if (chunk < job->n_strips)
-        pack_strip(job, chunk);
+    if (chunk < job->n_pieces)
+        pack_piece(job, chunk);
     else
-        form_block(job, chunk - job->n_strips);
+        form_block(job, chunk - job->n_pieces);
 }
 
 /* -- plans -- */
@@ -314,10 +416,29 @@ static void clear_c(const gemm_call *call) {
         memset(element_mut(call->c, i * call->ldc, size), 0, (size_t)call->n * size);
 }
 
+/* Blocks along k: even ones of about k_block, so that none is too short for what it costs to take
+ * C up and put it down. */
+static int64_t even_k(const product_kernels *p, int64_t k) {
+    int64_t blocks = ceil_div(k, p->k_block + p->k_block / 4);
+    return ceil_div(ceil_div(k, blocks), BF16_GROUP) * BF16_GROUP;
+}
+
+/* Many rows where each pass over B comes from memory, or where a micro call reads but one strip for
+ * its rows of A; else few, so that A and C of a block stay in L2. */
+static int64_t rows_of_block(const gemm_plan *plan) {
+    const gemm_call *call = plan->call;
+    int64_t strips = ceil_div(call->n, STRIP), wanted = ROW_BLOCK;
+    if (strips * strip_bytes(plan->kernels, plan->phase) > B_STREAMED)
+        wanted = ROW_BLOCK_MOST;
+    else if (plan->kernels->columns == STRIP)
+        wanted = max_i64(ROW_BLOCK, min_i64(ROW_BLOCK_MOST, ceil_div(call->m, CHUNKS_WANTED)));
+    int64_t blocks = ceil_div(call->m, wanted), rows = plan->kernels->rows;
+    return ceil_div(ceil_div(call->m, blocks), rows) * rows;
+}
+
 static void plan_grid(gemm_plan *plan) {
     const gemm_call *call = plan->call;
-    int rows = plan->kernels->rows;
-    plan->row_block = ceil_div(ROW_BLOCK, rows) * rows;
+    plan->row_block = rows_of_block(plan);
     plan->row_blocks = ceil_div(call->m, plan->row_block);
     plan->strips = ceil_div(call->n, STRIP);
     int64_t panels = ceil_div(CHUNKS_WANTED, plan->row_blocks);
@@ -332,11 +453,12 @@ static void plan_grid(gemm_plan *plan) {
 static status plan_form(gemm_plan *plan, arena *scratch) {
     const product_kernels *p = plan->kernels;
     if (plan->panels == 1 || !needs_form(plan)) return STATUS_OK;
-    plan->form_bytes = block_form_bytes(p, plan->row_block, min_i64(plan->phase, p->k_block));
+    plan->form_bytes = block_form_bytes(p, plan->row_block, plan->k_step);
     if (plan->call->b != NULL)
-        plan->phase = min_i64(
-            plan->phase, max_i64(1, FORM_BYTES / plan->form_bytes / plan->row_blocks) * p->k_block);
-    plan->k_blocks = ceil_div(plan->phase, p->k_block);
+        plan->phase =
+            min_i64(plan->phase,
+                    max_i64(1, FORM_BYTES / plan->form_bytes / plan->row_blocks) * plan->k_step);
+    plan->k_blocks = ceil_div(plan->phase, plan->k_step);
     plan->formed =
         arena_alloc(scratch, (size_t)(plan->row_blocks * plan->k_blocks * plan->form_bytes));
     return plan->formed != NULL ? STATUS_OK : STATUS_MEMORY;
@@ -351,8 +473,9 @@ static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) 
         if (!call->accumulate) clear_c(call);
         return STATUS_OK;
     }
-    plan_grid(plan);
     plan->phase = call->b != NULL ? call->k : min_i64(call->k, K_PHASE);
+    plan->k_step = even_k(plan->kernels, plan->phase);
+    plan_grid(plan);
     plan->strip_stride = strip_bytes(plan->kernels, plan->phase);
     plan->b = call->b != NULL ? call->b->data
                               : arena_alloc(scratch, (size_t)(plan->strips * plan->strip_stride));
@@ -361,20 +484,20 @@ static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) 
 
 /* Sets what each product does in phase `phase`; returns whether there is anything to do. */
 static bool job_phase(gemm_job *job, int64_t phase) {
-    job->n_chunks = job->n_strips = job->n_forms = 0;
+    job->n_chunks = job->n_pieces = job->n_forms = 0;
     for (int i = 0; i < job->n_plans; i++) {
         gemm_plan *plan = &job->plans[i];
         const gemm_call *call = plan->call;
         plan->first_chunk = job->n_chunks;
-        plan->first_strip = job->n_strips;
+        plan->first_piece = job->n_pieces;
         plan->first_form = job->n_forms;
         plan->k0 = phase * plan->phase;
         plan->k_count = min_i64(plan->phase, call->k - plan->k0);
         if (plan->b == NULL || plan->k_count <= 0) continue;
         job->n_chunks += plan->row_blocks * plan->panels;
-        if (call->b == NULL) job->n_strips += plan->strips;
+        if (call->b == NULL) job->n_pieces += pack_pieces(plan);
         if (plan->formed != NULL)
-            job->n_forms += plan->row_blocks * ceil_div(plan->k_count, plan->kernels->k_block);
+            job->n_forms += plan->row_blocks * ceil_div(plan->k_count, plan->k_step);
     }
     return job->n_chunks > 0;
 }
@@ -383,7 +506,7 @@ static status job_run(gemm_job *job, const gemm_call *calls, arena *scratch) {
     for (int i = 0; i < job->n_plans; i++)
         TRY(plan_init(&job->plans[i], &calls[i], scratch));
     for (int64_t phase = 0; job_phase(job, phase); phase++) {
-        pool_for(job->n_strips + job->n_forms, prepare_chunk, job);
+        pool_for(job->n_pieces + job->n_forms, prepare_chunk, job);
         pool_for(job->n_chunks, gemm_chunk, job);
         TRY(job_status(&job->failure));
     }

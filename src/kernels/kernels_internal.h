@@ -29,6 +29,7 @@ typedef struct micro_call {
     int64_t k;                    /* padded: a multiple of product_kernels.k_unit */
     const void *a;                /* form: product_kernels.a_form */
     int64_t row_stride, k_stride; /* of a, in elements */
+    int64_t panel_stride;         /* from product_kernels.rows rows to the next, 0: as row_stride */
     const void *b;                /* first strip */
     int64_t strip_stride;         /* bytes from it to the second */
     void *c;
@@ -48,7 +49,8 @@ typedef enum a_form {
 } a_form;
 
 typedef struct product_kernels {
-    int rows; /* most rows of one micro call */
+    int rows;    /* most rows of one micro call */
+    int columns; /* of one micro call with more than half of `rows`, else 2 * STRIP */
     a_form form;
     int k_unit;                 /* k is padded with zeros to a multiple: 1, BF16_PAIR, BF16_GROUP */
     int k_block;                /* k walked before the next strip: A and strip stay in L1/L2 */
@@ -63,13 +65,29 @@ typedef struct product_kernels {
     void (*leave)(void);
 } product_kernels;
 
+/* What the tables of the tiers have in common: the fields that follow from the kind of product and
+ * the form of A. A table adds rows, columns, chunk_flops and its functions. */
+#define PRODUCT_F32                                                                                \
+    .form = A_REAL, .k_unit = 1, .k_block = 256, .a_size = 4, .b_size = 64, .c_size = 4
+#define PRODUCT_F64                                                                                \
+    .form = A_REAL, .k_unit = 1, .k_block = 256, .a_size = 8, .b_size = 128, .c_size = 8
+#define PRODUCT_ROUNDED(unit)                                                                      \
+    .form = A_ROUNDED, .k_unit = unit, .k_block = 512, .a_size = 4, .b_size = 32, .c_size = 4
+#define PRODUCT_HALVES(a_form, unit, block)                                                        \
+    .form = a_form, .k_unit = unit, .k_block = block, .a_size = 2, .b_size = 32, .c_size = 4
+
 /* Products of doubles, which only serve gradient checks: the loops of products.inc, compiled for
  * the tier that uses this. */
 #define PLAIN_F64                                                                                  \
     {                                                                                              \
-        .rows = PLAIN_ROWS, .form = A_REAL, .k_unit = 1, .k_block = 256, .chunk_flops = 1 << 18,   \
-        .a_size = 8, .b_size = 128, .c_size = 8, .micro = micro_f64, .pack_strip = pack_strip_f64  \
+        PRODUCT_F64, .rows = PLAIN_ROWS, .columns = STRIP, .chunk_flops = 1 << 18,                 \
+                     .micro = micro_f64, .pack_strip = pack_strip_f64                              \
     }
+
+/* Functions of flat.inc that every tier takes as they were compiled for it. */
+#define FLAT_KERNELS                                                                               \
+    .to_bf16 = to_bf16, .round_bf16 = round_bf16, .pair_bf16 = pair_bf16, .adamw = adamw_range,    \
+    .random_bits = random_bits
 
 typedef struct row_kernels {
     void (*add)(int64_t n, const void *a, const void *b, void *y);

@@ -164,24 +164,16 @@ static void micro_dot(const micro_call *call) {
 
 /* pack_strip is the NEON tier's. */
 const product_kernels product_neon_bf16 = {
+    PRODUCT_HALVES(A_TILES, BF16_GROUP, 512),
     .rows = ROWS,
-    .form = A_TILES,
-    .k_unit = BF16_GROUP,
-    .k_block = 512,
+    .columns = STRIP,
     .chunk_flops = 1 << 18,
-    .a_size = 2,
-    .b_size = 32,
-    .c_size = 4,
     .micro = micro_bf16,
 };
 const product_kernels dot_neon_bf16 = {
+    PRODUCT_HALVES(A_PAIRS, BF16_PAIR, 512),
     .rows = DOT_ROWS,
-    .form = A_PAIRS,
-    .k_unit = BF16_PAIR,
-    .k_block = 512,
+    .columns = STRIP,
     .chunk_flops = 1 << 18,
-    .a_size = 2,
-    .b_size = 32,
-    .c_size = 4,
     .micro = micro_dot,
 };

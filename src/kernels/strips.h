@@ -19,6 +19,10 @@
  * `size`: bytes of an element of C. */
 INLINE void by_strips(const micro_call *call, int most, size_t size,
                       void (*whole)(const micro_call *)) {
+    if (call->columns == STRIP || call->columns == most) {
+        whole(call);
+        return;
+    }
     for (int column = 0; column < call->columns;) {
         micro_call part = *call;
         int left = call->columns - column;
