@@ -69,7 +69,8 @@ bool interrupt_take(void) {
 }
 
 status interrupt_status(const char *doing, const char *fix) {
-    switch (came) {
+    int signal_number = came; /* read once */
+    switch (signal_number) {
     case 0: return STATUS_OK;
     case SIGINT:
         return FAIL(F_INTERRUPTED, "interrupted by Ctrl-C", doing, "SIGINT was received", fix);

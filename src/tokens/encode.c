@@ -2,7 +2,8 @@
  *
  * How. Added tokens are cut out first (only with SPECIAL_PARSE): those with normalized = false in
  * the text as it is, the others after the normaliser, each time the leftmost and of those the
- * longest. What lies between is cut into pieces, and a piece becomes ids by the first of
+ * longest. Such a match is passed over if it must be a word of its own and is not; white space
+ * beside it vanishes if it takes it along. What lies between is cut into pieces, and a piece becomes ids by the first of
  *   1. the encoder's cache: direct mapped, pieces up to 15 bytes with up to 4 ids, 32 bytes an
  *      entry, so that a hit costs one or two cache lines and no call;
  *   2. the vocabulary, if the piece is a whole token (tokenizer.c);
@@ -10,6 +11,7 @@
  * All three give the same ids, so results do not depend on what was encoded before.
  */
 #include "tokens/tokens_internal.h"
+#include "tokens/unicode.h"
 
 #define CACHE_BITS  15
 #define CACHE_BYTES 15 /* longest piece in the cache */
@@ -25,7 +27,7 @@ struct encoder {
     const tokenizer *t;
     cache_entry *cache; /* [1 << CACHE_BITS] */
     merge_scratch scratch;
-    nfc_buffer nfc;
+    normal_work normal;
     cut_work cuts;
     uint8_t *marked; /* text of a SentencePiece vocabulary: blanks in front, marks become blanks */
     size_t marked_room;
@@ -53,7 +55,7 @@ status encoder_new(encoder **out, const tokenizer *t) {
 void encoder_free(encoder *e) {
     if (e == NULL) return;
     merge_scratch_clear(&e->scratch);
-    nfc_clear(&e->nfc);
+    normal_work_clear(&e->normal);
     cut_work_clear(&e->cuts);
     mem_free(e->marked);
     mem_free(e->cache);
@@ -187,16 +189,74 @@ static status add_plain(encoder *e, const uint8_t *text, size_t n, token_list *o
 
 /* -- added tokens -- */
 
-/* The next added token of the index from `at` on: its start (n if none), length and id. */
-static size_t next_added(const added_index *index, const uint8_t *text, size_t n, size_t at,
-                         size_t *length, int32_t *id) {
-    if (index->n == 0) return n;
-    for (; at < n; at++) {
-        if (!index->first[text[at]]) continue;
-        *length = added_match(index, text, n, at, id);
-        if (*length > 0) return at;
+/* Start of the character that ends before `end`; a byte that ends none stands for itself. */
+static size_t character_before(const uint8_t *text, size_t end) {
+    for (size_t k = 1; k <= 4 && k <= end; k++)
+        if (utf8_sequence(text + end - k, k) == k) return end - k;
+    return end - 1;
+}
+
+static bool is_blank(const uint8_t *text, size_t from, size_t to) {
+    size_t length;
+    return class_at(unicode_classes(), text + from, to - from, &length) & CLASS_SPACE;
+}
+
+static status is_word(encoder *e, const uint8_t *text, size_t from, size_t to, bool *word) {
+    size_t start, end;
+    TRY(pattern_begin(&e->normal.match, to - from));
+    TRY(pattern_find(e->t->word, &e->normal.match, text + from, to - from, 0, &start, &end));
+    *word = start == 0;
+    return STATUS_OK;
+}
+
+/* Does a word character stand before or behind text[start .. stop)? */
+static status in_a_word(encoder *e, const uint8_t *text, size_t n, size_t start, size_t stop,
+                        bool *inside) {
+    *inside = false;
+    if (start > 0) TRY(is_word(e, text, character_before(text, start), start, inside));
+    if (*inside || stop == n) return STATUS_OK;
+    size_t length = utf8_sequence(text + stop, n - stop);
+    return is_word(e, text, stop, stop + (length > 0 ? length : 1), inside);
+}
+
+/* An added token found in text: what it stands for is text[start .. stop). */
+typedef struct added_place {
+    size_t start, stop;
+    int32_t id;
+} added_place;
+
+/* The place of an entry found at `at`; text before `done` is spoken for. *taken is false if it must
+ * be passed over. */
+static status place_added(encoder *e, const added_entry *m, const uint8_t *text, size_t n,
+                          size_t at, size_t done, added_place *p, bool *taken) {
+    bool inside = false;
+    size_t length;
+    *p = (added_place){at, at + m->bytes, m->id};
+    if (m->token->single_word) TRY(in_a_word(e, text, n, p->start, p->stop, &inside));
+    *taken = !inside;
+    while (m->token->lstrip && p->start > done) {
+        size_t before = character_before(text, p->start);
+        if (before < done || !is_blank(text, before, p->start)) break;
+        p->start = before;
     }
-    return n;
+    for (; m->token->rstrip && p->stop < n; p->stop += length)
+        if (!(class_at(unicode_classes(), text + p->stop, n - p->stop, &length) & CLASS_SPACE))
+            break;
+    return STATUS_OK;
+}
+
+/* The next added token of the index from *at on, which moves behind what was looked at; p->start =
+ * n if there is none. */
+static status next_added(encoder *e, const added_index *index, const uint8_t *text, size_t n,
+                         size_t *at, size_t done, added_place *p) {
+    bool taken = false;
+    while (index->n > 0 && *at < n && !taken) {
+        const added_entry *m = index->first[text[*at]] ? added_match(index, text, n, *at) : NULL;
+        if (m != NULL) TRY(place_added(e, m, text, n, *at, done, p, &taken));
+        *at += m != NULL ? m->bytes : 1;
+    }
+    if (!taken) *p = (added_place){n, n, -1};
+    return STATUS_OK;
 }
 
 static status add_id(int32_t id, token_list *out) {
@@ -246,16 +306,15 @@ static status mark_text(encoder *e, const uint8_t **text, size_t *n, bool first)
 static status add_unnormalised(encoder *e, const uint8_t *text, size_t n, bool first,
                                special_mode mode, token_list *out) {
     if (n == 0) return STATUS_OK;
-    if (e->t->spelling == SPELLING_MARKED) TRY(mark_text(e, &text, &n, first));
-    if (e->t->nfc) TRY(nfc_text(&e->nfc, text, n, &text, &n));
+    TRY(tokenizer_normalise(e->t, &e->normal, &text, &n));
+    if (e->t->spelling == SPELLING_MARKED && n > 0) TRY(mark_text(e, &text, &n, first));
     if (mode == SPECIAL_AS_TEXT) return add_plain(e, text, n, out);
-    for (size_t at = 0; at < n;) {
-        size_t length = 0;
-        int32_t id = -1;
-        size_t start = next_added(&e->t->normal, text, n, at, &length, &id);
-        TRY(add_plain(e, text + at, start - at, out));
-        if (start < n) TRY(add_id(id, out));
-        at = start + length;
+    for (size_t at = 0, done = 0; done < n;) {
+        added_place p;
+        TRY(next_added(e, &e->t->normal, text, n, &at, done, &p));
+        if (p.start > done) TRY(add_plain(e, text + done, p.start - done, out));
+        if (p.id >= 0) TRY(add_id(p.id, out));
+        done = p.stop;
     }
     return STATUS_OK;
 }
@@ -263,13 +322,13 @@ static status add_unnormalised(encoder *e, const uint8_t *text, size_t n, bool f
 static status add_text(encoder *e, const uint8_t *text, size_t n, special_mode mode,
                        token_list *out) {
     if (mode == SPECIAL_AS_TEXT) return add_unnormalised(e, text, n, true, mode, out);
-    for (size_t at = 0; at < n;) {
-        size_t length = 0;
-        int32_t id = -1;
-        size_t start = next_added(&e->t->raw, text, n, at, &length, &id);
-        TRY(add_unnormalised(e, text + at, start - at, at == 0, mode, out));
-        if (start < n) TRY(add_id(id, out));
-        at = start + length;
+    for (size_t at = 0, done = 0; done < n;) {
+        added_place p;
+        TRY(next_added(e, &e->t->raw, text, n, &at, done, &p));
+        if (p.start > done)
+            TRY(add_unnormalised(e, text + done, p.start - done, done == 0, mode, out));
+        if (p.id >= 0) TRY(add_id(p.id, out));
+        done = p.stop;
     }
     return STATUS_OK;
 }
@@ -282,33 +341,33 @@ status encoder_add(encoder *e, const void *bytes, size_t n, special_mode mode, t
 }
 
 /* The added token at text[at], if all of it is our own. */
-static size_t own_added(const encoder *e, const uint8_t *text, const uint8_t *outside, size_t n,
-                        size_t at, int32_t *id) {
+static const added_entry *own_added(const encoder *e, const uint8_t *text, const uint8_t *outside,
+                                    size_t n, size_t at) {
     const added_index *both[] = {&e->t->raw, &e->t->normal};
     for (int i = 0; i < 2; i++) {
         if (both[i]->n == 0 || !both[i]->first[text[at]]) continue;
-        size_t length = added_match(both[i], text, n, at, id);
-        if (length > 0 && memchr(outside + at, 1, length) == NULL) return length;
+        const added_entry *m = added_match(both[i], text, n, at);
+        if (m != NULL && memchr(outside + at, 1, m->bytes) == NULL) return m;
     }
-    return 0;
+    return NULL;
 }
 
 static status add_marked(encoder *e, const uint8_t *text, const uint8_t *outside, size_t n,
                          token_list *out) {
-    size_t from = 0;
+    size_t done = 0;
     for (size_t at = 0; at < n;) {
-        int32_t id = -1;
-        size_t length = outside[at] ? 0 : own_added(e, text, outside, n, at, &id);
-        if (length == 0) {
-            at++;
-            continue;
-        }
-        TRY(add_unnormalised(e, text + from, at - from, from == 0, SPECIAL_AS_TEXT, out));
-        TRY(add_id(id, out));
-        at += length;
-        from = at;
+        added_place p;
+        bool taken;
+        const added_entry *m = outside[at] ? NULL : own_added(e, text, outside, n, at);
+        if (m != NULL) TRY(place_added(e, m, text, n, at, done, &p, &taken));
+        at += m != NULL ? m->bytes : 1;
+        if (m == NULL || !taken) continue;
+        TRY(add_unnormalised(e, text + done, p.start - done, done == 0, SPECIAL_AS_TEXT, out));
+        TRY(add_id(p.id, out));
+        at = done = p.stop;
     }
-    return add_unnormalised(e, text + from, n - from, from == 0, SPECIAL_AS_TEXT, out);
+    if (done >= n) return STATUS_OK;
+    return add_unnormalised(e, text + done, n - done, done == 0, SPECIAL_AS_TEXT, out);
 }
 
 status encoder_add_marked(encoder *e, const void *bytes, const uint8_t *outside, size_t n,

@@ -1,9 +1,12 @@
-/* nfc.c - Unicode normal form C of bytes that are mostly text and mostly normal already.
+/* nfc.c - Unicode normal forms of bytes that are mostly text: C, mostly normal already, and others.
  *
  * How. Characters that NFC leaves alone whatever stands before them ("settled", unicode.h) are
  * copied. From the last settled character before an unsettled one up to the next settled one is a
  * span that cannot interact with anything around it; utf8proc normalises it. Bytes that are not
  * UTF-8 end a span and are kept. Text without unsettled characters is not copied at all.
+ *
+ * The other forms are rarer: there a span is every run of characters outside ASCII, with the ASCII
+ * character before it, which a mark may join.
  */
 #include "base/checked.h"
 #include "tokens/tokens_internal.h"
@@ -103,26 +106,34 @@ static void order_marks(int32_t *points, int32_t *spare, size_t n) {
     }
 }
 
-/* Canonical decomposition of a span into b->points. */
-static status decompose_span(nfc_buffer *b, const uint8_t *span, size_t n, size_t *count) {
-    size_t most;
-    if (!size_mul(&most, n, 8) || most > INT32_MAX)
+static utf8proc_option_t form_options(normal_form form) {
+    bool composed = form == FORM_NFC || form == FORM_NFKC;
+    bool compatible = form == FORM_NFKC || form == FORM_NFKD;
+    return UTF8PROC_STABLE | (composed ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) |
+           (compatible ? UTF8PROC_COMPAT : 0);
+}
+
+/* Decomposition of a span into b->points. */
+static status decompose_span(nfc_buffer *b, normal_form form, const uint8_t *span, size_t n,
+                             size_t *count) {
+    const utf8proc_option_t options = form_options(form);
+    size_t most; /* points for a byte: 4, or 6 (18 of U+FDFA's 3 bytes); twice, to sort */
+    if (!size_mul(&most, n, options & UTF8PROC_COMPAT ? 12 : 8) || most > INT32_MAX)
         return FAIL(F_OVERFLOW, text("%zu bytes of marks and composed characters in a row", n),
-                    "normalisation to NFC", "one span must stay below 256 MiB",
+                    "Unicode normalisation", "one span must stay below 170 MiB",
                     "is this really text?");
-    TRY(reserve_points(b, most)); /* a character of k bytes becomes at most 4; twice, to sort */
+    TRY(reserve_points(b, most));
     size_t used = 0;
     int last_class = 0;
     for (size_t i = 0; i < n;) {
         size_t length = utf8_sequence(span + i, n - i);
         utf8proc_int32_t c = (utf8proc_int32_t)utf8_code_point(span + i, length);
         size_t room = most / 2 - used;
-        utf8proc_ssize_t k =
-            utf8proc_decompose_char(c, b->points + used, (utf8proc_ssize_t)room,
-                                    UTF8PROC_STABLE | UTF8PROC_COMPOSE, &last_class);
+        utf8proc_ssize_t k = utf8proc_decompose_char(c, b->points + used, (utf8proc_ssize_t)room,
+                                                     options, &last_class);
         if (k < 0 || (size_t)k > room)
             return FAIL(F_INTERNAL, text("U+%04X could not be decomposed", (unsigned)c),
-                        "normalisation to NFC", "it became more characters than Unicode promises",
+                        "Unicode normalisation", "it became more characters than Unicode promises",
                         "report it with the text");
         used += (size_t)k;
         i += length;
@@ -131,15 +142,18 @@ static status decompose_span(nfc_buffer *b, const uint8_t *span, size_t n, size_
     return STATUS_OK;
 }
 
-/* Appends the NFC of one span of well-formed text at *used. */
-static status append_span(nfc_buffer *b, size_t *used, const uint8_t *span, size_t n) {
+/* Appends the normal form of one span of well-formed text at *used. */
+static status append_span(nfc_buffer *b, normal_form form, size_t *used, const uint8_t *span,
+                          size_t n) {
     size_t count = 0;
-    TRY(decompose_span(b, span, n, &count));
+    TRY(decompose_span(b, form, span, n, &count));
     order_marks(b->points, b->points + count, count);
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(b->points, (utf8proc_ssize_t)count,
-                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t composed = (utf8proc_ssize_t)count;
+    if (form == FORM_NFC || form == FORM_NFKC)
+        composed =
+            utf8proc_normalize_utf32(b->points, composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (composed < 0)
-        return FAIL(F_INTERNAL, "text could not be composed", "normalisation to NFC",
+        return FAIL(F_INTERNAL, "text could not be composed", "Unicode normalisation",
                     utf8proc_errmsg(composed), "report it with the text");
     TRY(reserve_bytes(b, *used + 4 * (size_t)composed));
     for (utf8proc_ssize_t i = 0; i < composed; i++)
@@ -163,10 +177,37 @@ status nfc_text(nfc_buffer *b, const uint8_t *text, size_t n, const uint8_t **ou
     while (at < n) {
         size_t end = span_end(text, n, at);
         TRY(append_copy(b, &used, text + copied, settled - copied));
-        TRY(append_span(b, &used, text + settled, end - settled));
+        TRY(append_span(b, FORM_NFC, &used, text + settled, end - settled));
         copied = end;
         at = find_unsettled(text, n, end, &settled);
     }
+    TRY(append_copy(b, &used, text + copied, n - copied));
+    *out = b->bytes;
+    *out_n = used;
+    return STATUS_OK;
+}
+
+status normal_form_text(nfc_buffer *b, normal_form form, const uint8_t *text, size_t n,
+                        const uint8_t **out, size_t *out_n) {
+    if (form == FORM_NFC) return nfc_text(b, text, n, out, out_n);
+    size_t used = 0, copied = 0, at = 0;
+    *out = text;
+    *out_n = n;
+    while (at < n) {
+        size_t length = text[at] < 0x80 ? 0 : utf8_sequence(text + at, n - at), end = at;
+        if (length == 0) {
+            at++;
+            continue;
+        }
+        for (; length > 0;
+             length = end < n && text[end] >= 0x80 ? utf8_sequence(text + end, n - end) : 0)
+            end += length;
+        size_t start = at > copied && text[at - 1] < 0x80 ? at - 1 : at;
+        TRY(append_copy(b, &used, text + copied, start - copied));
+        TRY(append_span(b, form, &used, text + start, end - start));
+        copied = at = end;
+    }
+    if (copied == 0) return STATUS_OK; /* nothing but ASCII and broken bytes */
     TRY(append_copy(b, &used, text + copied, n - copied));
     *out = b->bytes;
     *out_n = used;

@@ -64,6 +64,9 @@ void tokenizer_free(tokenizer *t) {
     mem_free(t->added);
     mem_free(t->priority);
     mem_free(t->post_processor);
+    normal_rules_clear(&t->normal_steps);
+    mem_free(t->normal_json);
+    pattern_free(t->word);
     cut_rules_clear(&t->cuts);
     mem_free(t->cuts_json);
     mem_free(t->token_slots);
@@ -282,27 +285,53 @@ static status sort_added(added_index *index, const char *where) {
     return STATUS_OK;
 }
 
+status tokenizer_normalise(const tokenizer *t, normal_work *w, const uint8_t **text, size_t *n) {
+    if (t->nfc) return nfc_text(&w->form[0], *text, *n, text, n);
+    return t->normal_steps.n > 0 ? normal_rules_apply(&t->normal_steps, w, text, n) : STATUS_OK;
+}
+
+/* Appends to t->normal_blob the normal form of an entry; its place there is *from. */
+static status normalise_content(tokenizer *t, normal_work *w, added_entry *e, size_t *used,
+                                size_t *from, const char *where) {
+    const uint8_t *content = e->content;
+    size_t n = e->bytes;
+    TRY(tokenizer_normalise(t, w, &content, &n));
+    if (n == 0)
+        return tokenizer_damaged(text("added token %d is empty when normalised", e->id), where,
+                                 "it could be found anywhere");
+    uint8_t *blob = mem_resize(t->normal_blob, *used + n, 1);
+    if (blob == NULL) return STATUS_MEMORY;
+    memcpy(blob + *used, content, n);
+    t->normal_blob = blob;
+    *from = *used;
+    *used += n;
+    e->bytes = n;
+    return STATUS_OK;
+}
+
 /* Contents that are looked for in normalised text are normalised themselves. */
-static status normalise_contents(tokenizer *t) {
-    nfc_buffer buffer = {0};
-    size_t total = 0, used = 0;
-    for (int i = 0; i < t->normal.n; i++)
-        total += 3 * t->normal.entries[i].bytes;
-    t->normal_blob = mem_alloc(total); /* NFC grows UTF-8 by at most a factor of 3 */
-    status s = t->normal_blob == NULL ? STATUS_MEMORY : STATUS_OK;
-    for (int i = 0; i < t->normal.n && s == STATUS_OK; i++) {
-        added_entry *e = &t->normal.entries[i];
-        const uint8_t *content;
-        size_t n;
-        s = nfc_text(&buffer, e->content, e->bytes, &content, &n);
-        if (s != STATUS_OK) break;
-        memcpy(t->normal_blob + used, content, n);
-        e->content = t->normal_blob + used;
-        e->bytes = n;
-        used += n;
-    }
-    nfc_clear(&buffer);
+static status normalise_contents(tokenizer *t, const char *where) {
+    if (t->normal.n == 0) return STATUS_OK;
+    normal_work work = {0};
+    size_t used = 0, *from = mem_alloc((size_t)t->normal.n * sizeof *from);
+    status s = from == NULL ? STATUS_MEMORY : STATUS_OK;
+    for (int i = 0; i < t->normal.n && s == STATUS_OK; i++)
+        s = normalise_content(t, &work, &t->normal.entries[i], &used, &from[i], where);
+    for (int i = 0; i < t->normal.n && s == STATUS_OK; i++)
+        t->normal.entries[i].content = t->normal_blob + from[i];
+    normal_work_clear(&work);
+    mem_free(from);
     return s;
+}
+
+/* Word characters as Rust's regex has them, with which Hugging Face looks beside a single_word. */
+static status index_words(tokenizer *t, const char *where) {
+    bool any = false;
+    for (int32_t i = 0; i < t->n_added; i++)
+        any = any || t->added[i].single_word;
+    if (!any) return STATUS_OK;
+    return pattern_new(&t->word, "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]",
+                       PATTERN_PCRE2, where);
 }
 
 static status index_added(tokenizer *t, const char *where) {
@@ -312,13 +341,15 @@ static status index_added(tokenizer *t, const char *where) {
     for (int32_t i = 0; i < t->n_added; i++) {
         added_index *index = t->added[i].normalized ? &t->normal : &t->raw;
         added_entry *e = &index->entries[index->n++];
+        e->token = &t->added[i];
         e->id = t->added[i].id;
         e->content = token_bytes(t, e->id, &e->bytes);
         if (e->bytes == 0)
             return tokenizer_damaged(text("added token %d is empty", e->id), where,
                                      "it could be found anywhere");
     }
-    if (t->nfc) TRY(normalise_contents(t));
+    if (t->nfc || t->normal_steps.n > 0) TRY(normalise_contents(t, where));
+    TRY(index_words(t, where));
     TRY(sort_added(&t->raw, where));
     return sort_added(&t->normal, where);
 }
@@ -335,17 +366,14 @@ static int first_not_below(const added_entry *entries, int low, int high, size_t
     return low;
 }
 
-size_t added_match(const added_index *index, const uint8_t *text, size_t n, size_t at,
-                   int32_t *id) {
+const added_entry *added_match(const added_index *index, const uint8_t *text, size_t n, size_t at) {
     int low = 0, high = index->n;
-    size_t found = 0;
+    const added_entry *found = NULL;
     for (size_t k = 0; at + k < n && low < high; k++) {
         low = first_not_below(index->entries, low, high, k, text[at + k]);
         high = first_not_below(index->entries, low, high, k, text[at + k] + 1u);
-        if (low < high && index->entries[low].bytes == k + 1) { /* the shortest comes first */
-            *id = index->entries[low++].id;
-            found = k + 1;
-        }
+        if (low < high && index->entries[low].bytes == k + 1) /* the shortest comes first */
+            found = &index->entries[low++];
     }
     return found;
 }
@@ -371,6 +399,10 @@ static void name_bos_eos(tokenizer *t) {
     t->said_eos = t->eos;
 }
 
+static int32_t added_flags(const added_token *a) {
+    return a->special | a->lstrip << 1 | a->rstrip << 2 | a->single_word << 3;
+}
+
 static void take_fingerprint(tokenizer *t) {
     uint64_t h = hash64(t->blob, t->offset[t->n], 1);
     h = hash64(t->offset, ((size_t)t->n + 1) * sizeof *t->offset, h);
@@ -378,11 +410,12 @@ static void take_fingerprint(tokenizer *t) {
     for (int32_t id = 0; id < t->n; id++)
         if (!token_takes_part(t, id)) h = hash64(&(int32_t[]){id, t->flags[id]}, 8, h);
     for (int32_t i = 0; i < t->n_added; i++)
-        h = hash64(&(int32_t[]){t->added[i].id, t->added[i].special, t->added[i].normalized}, 12,
-                   h);
+        h = hash64(&(int32_t[]){t->added[i].id, added_flags(&t->added[i]), t->added[i].normalized},
+                   12, h);
     int32_t rules[] = {(int32_t)t->pretokenizer, t->nfc, t->ignore_merges};
     h = hash64(rules, sizeof rules, h);
     if (t->priority != NULL) h = hash64(t->priority, (size_t)t->n_merges * 4, h);
+    if (t->normal_json != NULL) h = hash64(t->normal_json, strlen(t->normal_json), h);
     if (t->cuts_json != NULL) h = hash64(t->cuts_json, strlen(t->cuts_json), h);
     int32_t blanks[] = {t->spelling, t->blank_prefix, t->strip_blank};
     t->fingerprint = t->spelling == SPELLING_BYTE_MAP ? h : hash64(blanks, sizeof blanks, h);

@@ -3,7 +3,8 @@
  * What. Their blanks are spelled U+2581, and bytes without a character "<0x0A>" (byte_fallback). A
  * few shapes are in use, and each says where a blank goes in front and where text is cut:
  *
- *     normalizer      null, Prepend U+2581 and Replace " " by U+2581, or Replace alone
+ *     normalizer      Unicode normal forms, then Prepend U+2581 and Replace " " by U+2581, Replace
+ *                     alone, or nothing
  *     pre_tokenizer   null, Metaspace, or (without effect behind Replace) a Split at " "
  *     decoder         Replace back, ByteFallback, Fuse, Strip; or Metaspace
  *
@@ -21,17 +22,20 @@ static bool is_string(const json_t *object, const char *key, const char *value) 
     return s != NULL && strcmp(s, value) == 0;
 }
 
-static status read_normal(const json_t *object, const char *where, shape *s) {
+static status read_normal(const json_t *object, const char *where, shape *s, normal_rules *forms) {
     const char *type;
+    normal_form form;
     TRY(tokenizer_read_type(object, where, &type));
     if (*type == 0) return STATUS_OK;
     if (strcmp(type, "Sequence") == 0) {
         json_t *list;
         TRY(json_get_array(object, "normalizers", &list, where));
         for (size_t i = 0; i < json_array_size(list); i++)
-            TRY(read_normal(json_array_get(list, i), where, s));
+            TRY(read_normal(json_array_get(list, i), where, s, forms));
         return STATUS_OK;
     }
+    if (tokenizer_form_named(type, &form) && !s->prepend && !s->replace)
+        return normal_rules_add_form(forms, form, where);
     bool marks = is_string(object, "content", BLANK_MARK);
     if (strcmp(type, "Prepend") == 0 && is_string(object, "prepend", BLANK_MARK) && !s->replace &&
         !s->prepend) {
@@ -43,8 +47,9 @@ static status read_normal(const json_t *object, const char *where, shape *s) {
         s->replace = true;
         return STATUS_OK;
     }
-    return tokenizer_unsupported(text("normalizer \"%.60s\" is not known here", type), where,
-                                 "Prepend and Replace that mark blanks are");
+    return tokenizer_unsupported(
+        text("normalizer \"%.60s\" is not known here", type), where,
+        "Prepend and Replace that mark blanks are, and Unicode forms before");
 }
 
 static status read_scheme(const json_t *object, const char *where, blank_prefix *out) {
@@ -124,7 +129,9 @@ static status read_decoder(tokenizer *t, const json_t *object, const char *where
 status tokenizer_read_blanks(tokenizer *t, const json_t *root, const char *where) {
     shape s = {0};
     t->pretokenizer = PRETOKENIZER_WHOLE;
-    TRY(read_normal(json_object_get(root, "normalizer"), text("%s: normalizer", where), &s));
+    const json_t *normal = json_object_get(root, "normalizer");
+    TRY(read_normal(normal, text("%s: normalizer", where), &s, &t->normal_steps));
+    if (t->normal_steps.n > 0) TRY(tokenizer_keep_normalizer(t, normal));
     TRY(read_cut(t, json_object_get(root, "pre_tokenizer"), text("%s: pre_tokenizer", where), &s));
     if (!s.replace && !s.metaspace)
         return tokenizer_unsupported("nothing marks the blanks", text("%s: normalizer", where),

@@ -5,8 +5,8 @@
  *
  *     model          BPE; vocab {spelling: id}; merges "a b" or ["a", "b"]; ignore_merges; no
  *                    dropout, unk_token, prefix, suffix or byte_fallback
- *     added_tokens   id, content, special, normalized; no single_word, lstrip, rstrip
- *     normalizer     null, NFC, or a Sequence of these
+ *     added_tokens   id, content, special, normalized, single_word, lstrip, rstrip
+ *     normalizer     steps of tokenizer_normal.c
  *     pre_tokenizer  steps of tokenizer_rules.c, one of them ByteLevel
  *     post_processor kept as it is; a TemplateProcessing names BOS and EOS
  *     decoder        ByteLevel
@@ -68,24 +68,6 @@ static status refuse_setting(const json_t *object, const char *key, const char *
 }
 
 /* -- rules around the model -- */
-
-static status read_normalizer(const json_t *object, const char *where, bool *nfc) {
-    const char *type;
-    TRY(tokenizer_read_type(object, where, &type));
-    if (*type == 0) return STATUS_OK;
-    if (strcmp(type, "NFC") == 0) {
-        *nfc = true;
-        return STATUS_OK;
-    }
-    if (strcmp(type, "Sequence") != 0)
-        return tokenizer_unsupported(text("normalizer \"%.60s\" is not known", type), where,
-                                     "NFC is the only one that is");
-    json_t *list;
-    TRY(json_get_array(object, "normalizers", &list, where));
-    for (size_t i = 0; i < json_array_size(list); i++)
-        TRY(read_normalizer(json_array_get(list, i), where, nfc));
-    return STATUS_OK;
-}
 
 static status check_surroundings(const json_source *f) {
     const char *type;
@@ -291,9 +273,9 @@ static void fill_tokens(const json_source *f, tokenizer *t) {
 
 static status read_added(const json_t *object, const char *where, added_token *out) {
     out->id = (int32_t)json_integer_value(json_object_get(object, "id"));
-    TRY(refuse_setting(object, "single_word", where));
-    TRY(refuse_setting(object, "lstrip", where));
-    TRY(refuse_setting(object, "rstrip", where));
+    TRY(tokenizer_read_bool(object, "single_word", false, where, &out->single_word));
+    TRY(tokenizer_read_bool(object, "lstrip", false, where, &out->lstrip));
+    TRY(tokenizer_read_bool(object, "rstrip", false, where, &out->rstrip));
     TRY(tokenizer_read_bool(object, "special", false, where, &out->special));
     return tokenizer_read_bool(object, "normalized", !out->special, where, &out->normalized);
 }
@@ -341,8 +323,8 @@ static status fill_merges(const json_source *f, tokenizer *t) {
 
 static status read_rules(const json_source *f, tokenizer *t) {
     if (t->spelling == SPELLING_MARKED) return tokenizer_read_blanks(t, f->root, f->where);
-    TRY(read_normalizer(json_object_get(f->root, "normalizer"), text("%s: normalizer", f->where),
-                        &t->nfc));
+    TRY(tokenizer_read_normalizer(t, json_object_get(f->root, "normalizer"),
+                                  text("%s: normalizer", f->where)));
     return tokenizer_read_cuts(t, json_object_get(f->root, "pre_tokenizer"),
                                text("%s: pre_tokenizer", f->where));
 }

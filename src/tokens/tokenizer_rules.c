@@ -142,3 +142,28 @@ status tokenizer_read_cuts(tokenizer *t, const json_t *object, const char *where
     t->cuts_json = json_line(object);
     return t->cuts_json != NULL ? cut_rules_compile(&t->cuts, where) : STATUS_MEMORY;
 }
+
+json_t *tokenizer_cuts_json(const char *const *regex) {
+    json_t *list = json_array();
+    bool ok = list != NULL;
+    for (int i = 0; ok && regex[i] != NULL; i++)
+        ok = json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split",
+                                                   "pattern", "Regex", regex[i], "behavior",
+                                                   "Isolated", "invert", 0)) == 0;
+    json_t *bytes = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
+                              "trim_offsets", 0, "use_regex", 0);
+    if (ok && json_array_append_new(list, bytes) == 0)
+        return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+    json_decref(list);
+    return NULL;
+}
+
+status tokenizer_cut_by(tokenizer *t, const char *const *regex, const char *where) {
+    json_t *object = tokenizer_cuts_json(regex);
+    if (object == NULL)
+        return FAIL(F_NO_MEMORY, "a pre-tokenizer could not be made", where, "memory ran out",
+                    "close other programs");
+    status s = tokenizer_read_cuts(t, object, where);
+    json_decref(object);
+    return s;
+}

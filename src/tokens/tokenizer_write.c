@@ -38,9 +38,10 @@ static bool add_merges(const tokenizer *t, char *const *spelling, json_t *list) 
 static bool add_added(const tokenizer *t, char *const *spelling, json_t *list) {
     for (int32_t i = 0; i < t->n_added; i++) {
         const added_token *a = &t->added[i];
-        json_t *object = json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", a->id, "content",
-                                   spelling[a->id], "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                   "normalized", a->normalized, "special", a->special);
+        json_t *object =
+            json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", a->id, "content",
+                      spelling[a->id], "single_word", a->single_word, "lstrip", a->lstrip, "rstrip",
+                      a->rstrip, "normalized", a->normalized, "special", a->special);
         if (json_array_append_new(list, object) != 0) return false;
     }
     return true;
@@ -57,20 +58,14 @@ static json_t *pretokenizer_json(const tokenizer *t) {
     if (t->cuts_json != NULL) return json_loads(t->cuts_json, 0, NULL);
     if (kind == PRETOKENIZER_GPT2 || kind == PRETOKENIZER_WHOLE)
         return byte_level(kind == PRETOKENIZER_GPT2);
-    json_t *list = json_array();
-    bool ok = list != NULL;
-    for (int pass = 0; ok && pretokenizer_regex(kind, pass) != NULL; pass++)
-        ok = json_array_append_new(list,
-                                   json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern",
-                                             "Regex", pretokenizer_regex(kind, pass), "behavior",
-                                             "Isolated", "invert", 0)) == 0;
-    if (ok && json_array_append_new(list, byte_level(false)) == 0)
-        return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
-    json_decref(list);
-    return NULL;
+    const char *regex[PRETOKENIZER_PASSES + 1] = {NULL};
+    for (int pass = 0; pretokenizer_regex(kind, pass) != NULL; pass++)
+        regex[pass] = pretokenizer_regex(kind, pass);
+    return tokenizer_cuts_json(regex);
 }
 
 static json_t *normalizer_json(const tokenizer *t) {
+    if (t->normal_json != NULL) return json_loads(t->normal_json, 0, NULL);
     if (t->spelling == SPELLING_MARKED) return tokenizer_blank_normalizer(t);
     return t->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
 }

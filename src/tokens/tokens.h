@@ -26,8 +26,8 @@
  *
  * Vocabularies as GGUF holds them are in vocabulary.h.
  *
- * Not here: WordPiece and Unigram models, normalisers other than NFC, added tokens that take white
- * space along. Files that need them are refused by name, never approximated.
+ * Not here: WordPiece and Unigram models, normalisers that change case or strip. Files that need them
+ * are refused by name, never approximated.
  */
 #ifndef FATHOM_TOKENS_H
 #define FATHOM_TOKENS_H

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "tokens/cut_rules.h"
+#include "tokens/normal_rules.h"
 #include "tokens/pretokenize.h"
 #include "tokens/tokens.h"
 
@@ -58,13 +59,16 @@ typedef struct pair_entry {
 typedef struct added_token {
     int32_t id;
     bool special;
-    bool normalized; /* looked for after the normaliser, not before */
+    bool normalized;     /* looked for after the normaliser, not before */
+    bool lstrip, rstrip; /* takes the white space before or behind it along */
+    bool single_word;    /* only where no word character stands beside it */
 } added_token;
 
 typedef struct added_entry {
     const uint8_t *content;
     size_t bytes;
     int32_t id;
+    const added_token *token;
 } added_entry;
 
 /* Sorted bytewise, so that "longest match here" narrows a range byte by byte. */
@@ -111,6 +115,9 @@ struct tokenizer {
     cut_rules cuts; /* of PRETOKENIZER_RULES, and as JSON, kept for saving */
     char *cuts_json;
     bool nfc, ignore_merges;
+    normal_rules normal_steps; /* of a normaliser that is more than NFC, and as JSON */
+    char *normal_json;
+    pattern *word; /* a word character, if some added token is single_word */
     token_spelling spelling;
     blank_prefix blank_prefix; /* only with SPELLING_MARKED */
     bool strip_blank;          /* decoded text loses the first blank */
@@ -133,7 +140,7 @@ struct tokenizer {
     uint32_t *byte_ranks;  /* [256 * 256] rank of two bytes side by side */
     token_cover cover;
     added_index raw, normal; /* added tokens matched before and after the normaliser */
-    uint8_t *normal_blob;    /* contents of `normal` in NFC; NULL without a normaliser */
+    uint8_t *normal_blob;    /* contents of `normal` normalised; NULL without a normaliser */
 };
 
 /* Zeroed arrays; blob_bytes is the sum of the lengths of all tokens. */
@@ -161,8 +168,12 @@ static inline bool token_takes_part(const tokenizer *t, int32_t id) {
 
 /* F_TOKENIZER with the usual advice. */
 status tokenizer_damaged(const char *what, const char *where, const char *why) MUST_CHECK;
-/* Longest added token of the index that stands at `at`: its bytes, 0 = none. */
-size_t added_match(const added_index *index, const uint8_t *text, size_t n, size_t at, int32_t *id);
+/* Longest added token of the index that stands at `at`; NULL = none. */
+const added_entry *added_match(const added_index *index, const uint8_t *text, size_t n, size_t at);
+/* The text that pieces are cut from: the normaliser's, if there is one. It lies in `w` or is the
+ * input. */
+status tokenizer_normalise(const tokenizer *t, normal_work *w, const uint8_t **text,
+                           size_t *n) MUST_CHECK;
 
 /* Model token with exactly these bytes, not an added one; -1 if there is none. */
 int32_t tokenizer_find(const tokenizer *t, const uint8_t *bytes, size_t n);
@@ -242,23 +253,11 @@ void spelling_encode(token_spelling how, const uint8_t *bytes, size_t n, char *o
 int spelling_byte(const char *spelled, size_t n);
 #define BLANK_MARK "\xE2\x96\x81"
 
-/* nfc.c: NFC of bytes; invalid UTF-8 stays. *out is the input itself if nothing changes, else it
- * points into the buffer. */
-typedef struct nfc_buffer {
-    uint8_t *bytes;
-    size_t room;
-    int32_t *points;
-    size_t points_room;
-} nfc_buffer;
-void nfc_clear(nfc_buffer *b);
-status nfc_text(nfc_buffer *b, const uint8_t *text, size_t n, const uint8_t **out,
-                size_t *out_n) MUST_CHECK;
-
 /* PRETOKENIZER_BLANKS if that changes no id of this vocabulary, else PRETOKENIZER_WHOLE. */
 pretokenizer tokenizer_blank_cut(const tokenizer *t);
 
-/* vocabulary_read.c: what GGUF calls this pre-tokeniser; NULL = it has no name. */
-const char *vocabulary_pre_name(pretokenizer kind);
+/* vocabulary_read.c: what GGUF calls the pre-tokeniser; NULL = it has no name. */
+const char *vocabulary_pre_name(const tokenizer *t);
 /* vocabulary_write.c: the spelling of a token in files, NUL-terminated, and its length; `out` has
  * room for SPELLING_GROWTH n + 7. */
 size_t tokenizer_spell(const tokenizer *t, int32_t id, char *out);

@@ -11,20 +11,48 @@
 #include "tokens/vocabulary.h"
 
 #include "base/utf8.h"
-#include "tokens/tokens_internal.h"
+#include "tokens/tokenizer_json.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+/* Expressions that no matcher of pretokenize.h does. */
+#define PUNCTUATION_REGEX "[\\p{P}\\$\\+<=>\\^~\\|`]+"
+#define GPT2_REGEX                                                                                 \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define BLOOM_REGEX                                                                                \
+    " ?[^(\\s|.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C)]+"
+#define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LEAD         "[^\\r\\n\\p{L}\\p{N}]?"
+#define SHORT        "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define REST         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define SLASH        "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define TEKKEN_REGEX LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER "*|\\p{N}" SLASH
+#define GPT4O_REGEX                                                                                \
+    LEAD UPPER "*" LOWER "+" SHORT "?|" LEAD UPPER "+" LOWER "*" SHORT "?|\\p{N}{1,3}" SLASH
+#define QWEN35_REGEX                                                                               \
+    SHORT "|" LEAD "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"     \
+          "|\\s+(?!\\S)|\\s+"
+
+#define RULES_MOST 4
 typedef struct pre_name {
     const char *name;
     pretokenizer kind;
+    bool ignore_merges;
+    const char *regex[RULES_MOST + 1]; /* of PRETOKENIZER_RULES */
 } pre_name;
 
+/* The first of a kind is the name that we write. */
 static const pre_name pre_names[] = {
     {"gpt-2", PRETOKENIZER_GPT2},
     {"phi-2", PRETOKENIZER_GPT2},
+    {"mpt", PRETOKENIZER_GPT2},
+    {"olmo", PRETOKENIZER_GPT2},
+    {"jais", PRETOKENIZER_GPT2},
+    {"exaone4", PRETOKENIZER_GPT2},
     {"deepseek-v3", PRETOKENIZER_DEEPSEEK_V3},
+    {"hunyuan-dense", PRETOKENIZER_DEEPSEEK_V3},
     {"qwen2", PRETOKENIZER_QWEN2},
     {"deepseek-r1-qwen", PRETOKENIZER_QWEN2},
     {"deepseek-llm", PRETOKENIZER_DEEPSEEK_LLM},
@@ -34,13 +62,34 @@ static const pre_name pre_names[] = {
     {"refact", PRETOKENIZER_SMOLLM},
     {"command-r", PRETOKENIZER_SMOLLM},
     {"codeshell", PRETOKENIZER_SMOLLM},
-    {"llama-bpe", PRETOKENIZER_LLAMA3},
-    {"llama3", PRETOKENIZER_LLAMA3},
-    {"llama-v3", PRETOKENIZER_LLAMA3},
+    {"exaone", PRETOKENIZER_SMOLLM},
+    {"minerva-7b", PRETOKENIZER_SMOLLM},
+    {"llama-bpe", PRETOKENIZER_LLAMA3, true},
+    {"llama3", PRETOKENIZER_LLAMA3, true},
+    {"llama-v3", PRETOKENIZER_LLAMA3, true},
+    {"falcon3", PRETOKENIZER_LLAMA3, true},
+    {"glm4", PRETOKENIZER_LLAMA3},
+    {"chatglm-bpe", PRETOKENIZER_LLAMA3},
+    {"dbrx", PRETOKENIZER_LLAMA3},
+    {"smaug-bpe", PRETOKENIZER_LLAMA3},
+    {"gpt-4o", PRETOKENIZER_RULES, false, {GPT4O_REGEX}},
+    {"llama4", PRETOKENIZER_RULES, false, {GPT4O_REGEX}},
+    {"tekken", PRETOKENIZER_RULES, true, {TEKKEN_REGEX}},
+    {"qwen35", PRETOKENIZER_RULES, false, {QWEN35_REGEX}},
+    {"falcon", PRETOKENIZER_RULES, false, {PUNCTUATION_REGEX, GPT2_REGEX, "[0-9][0-9][0-9]"}},
+    {"default",
+     PRETOKENIZER_RULES,
+     false,
+     {PUNCTUATION_REGEX, GPT2_REGEX, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {"bloom", PRETOKENIZER_RULES, false, {BLOOM_REGEX}},
+    {"poro-chat", PRETOKENIZER_RULES, false, {BLOOM_REGEX}},
+    {"gpt3-finnish", PRETOKENIZER_RULES, false, {BLOOM_REGEX}},
+    {"viking", PRETOKENIZER_RULES, false, {BLOOM_REGEX, "\\p{N}"}},
 };
+#define PRE_NAMES (sizeof pre_names / sizeof *pre_names)
 
 static const pre_name *find_pre(const char *name) {
-    for (size_t i = 0; i < sizeof pre_names / sizeof *pre_names; i++)
+    for (size_t i = 0; i < PRE_NAMES; i++)
         if (strcmp(pre_names[i].name, name) == 0) return &pre_names[i];
     return NULL;
 }
@@ -49,9 +98,24 @@ bool vocabulary_pre_known(const char *pre) {
     return find_pre(pre) != NULL;
 }
 
-const char *vocabulary_pre_name(pretokenizer kind) {
-    for (size_t i = 0; i < sizeof pre_names / sizeof *pre_names; i++)
-        if (pre_names[i].kind == kind) return pre_names[i].name;
+/* Are these the tokenizer's own rules? */
+static bool has_rules(const tokenizer *t, const char *const *regex) {
+    int i = 0;
+    for (; i < t->cuts.n && regex[i] != NULL; i++) {
+        const cut_rule *r = &t->cuts.rule[i];
+        if (r->regex == NULL || r->syntax != PATTERN_ONIGURUMA || r->behavior != CUT_ISOLATED ||
+            r->invert || !pattern_same(r->regex, regex[i]))
+            return false;
+    }
+    return i == t->cuts.n && regex[i] == NULL;
+}
+
+const char *vocabulary_pre_name(const tokenizer *t) {
+    for (size_t i = 0; i < PRE_NAMES; i++) {
+        const pre_name *p = &pre_names[i];
+        if (p->kind == t->pretokenizer && (p->kind != PRETOKENIZER_RULES || has_rules(t, p->regex)))
+            return p->name;
+    }
     return NULL;
 }
 
@@ -149,8 +213,9 @@ static status build_bpe(tokenizer **out, const vocabulary *v, const char *where,
     TRY(tokenizer_allocate(out, v->n, blob, v->n_merges, n_added));
     tokenizer *t = *out;
     t->pretokenizer = pre->kind;
-    t->ignore_merges = pre->kind == PRETOKENIZER_LLAMA3;
+    t->ignore_merges = pre->ignore_merges;
     t->nfc = pre->kind == PRETOKENIZER_QWEN2;
+    if (pre->kind == PRETOKENIZER_RULES) TRY(tokenizer_cut_by(t, pre->regex, where));
     fill_pieces(t, v);
     TRY(tokenizer_index_tokens(t, where));
     for (int32_t rank = 0; rank < v->n_merges; rank++)

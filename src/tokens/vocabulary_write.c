@@ -91,7 +91,7 @@ static size_t spelled_bytes(const tokenizer *t, bool merges) {
 static status fill(const tokenizer *t, owned_vocabulary *o) {
     bool bpe = t->spelling == SPELLING_BYTE_MAP;
     o->v = (vocabulary){.model = bpe ? VOCABULARY_BPE : VOCABULARY_SENTENCEPIECE,
-                        .pre = bpe ? vocabulary_pre_name(t->pretokenizer) : NULL,
+                        .pre = bpe ? vocabulary_pre_name(t) : NULL,
                         .n = t->n,
                         .n_merges = bpe ? t->n_merges : 0,
                         .bos = t->bos,
@@ -113,7 +113,11 @@ static status fill(const tokenizer *t, owned_vocabulary *o) {
 
 status tokenizer_to_vocabulary(const tokenizer *t, vocabulary **out) {
     *out = NULL;
-    if (t->spelling == SPELLING_BYTE_MAP && vocabulary_pre_name(t->pretokenizer) == NULL)
+    if (t->normal_steps.n > 0)
+        return FAIL(F_TOKENIZER_UNSUPPORTED, "GGUF has no place for the normalizer", "tokenizer",
+                    "readers of GGUF files would encode text as it is",
+                    "keep the model in its Hugging Face form");
+    if (t->spelling == SPELLING_BYTE_MAP && vocabulary_pre_name(t) == NULL)
         return FAIL(F_TOKENIZER_UNSUPPORTED,
                     text("GGUF has no name for the pre-tokenizer \"%s\"",
                          pretokenizer_name(t->pretokenizer)),

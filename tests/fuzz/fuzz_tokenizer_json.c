@@ -73,8 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (tokenizer_format(t, &json, &n) != STATUS_OK) abort();
     if (tokenizer_parse(&again, json, n, "again") != STATUS_OK) abort();
     if (tokenizer_fingerprint(t) != tokenizer_fingerprint(again)) abort();
-    /* rules may drop text, normalisers change it, and bytes without a token vanish */
-    bool own_rules = strcmp(tokenizer_pretokenizer_name(t), "rules of its own") == 0;
+    /* rules may drop text, normalisers change it, and bytes without a token vanish; expressions of
+     * either may take too long */
+    bool own_rules = strcmp(tokenizer_pretokenizer_name(t), "rules of its own") == 0 ||
+                     strstr(json, "\"Replace\"") != NULL;
     bool exact = strstr(json, "\"normalizer\":null") != NULL && !own_rules && has_all_bytes(t);
     check_round_trip(t, data, size < 4096 ? size : 4096, exact, own_rules);
     mem_free(json);

@@ -15,7 +15,7 @@ TEST(vocabulary_there_and_back) {
         vocabulary *v;
         REQUIRE_OK(train_small(&t, 900, kind));
         int64_t live = mem_live_blocks();
-        if (vocabulary_pre_name(kind) == NULL) {
+        if (vocabulary_pre_name(t) == NULL) {
             CHECK(tokenizer_to_vocabulary(t, &v) == STATUS_UNSUPPORTED && v == NULL, "%s",
                   pretokenizer_name(kind));
         } else {
