@@ -150,10 +150,11 @@ json_t *tokenizer_cuts_json(const char *const *regex) {
         ok = json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split",
                                                    "pattern", "Regex", regex[i], "behavior",
                                                    "Isolated", "invert", 0)) == 0;
-    json_t *bytes = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
-                              "trim_offsets", 0, "use_regex", 0);
-    if (ok && json_array_append_new(list, bytes) == 0)
-        return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+    if (ok)
+        ok = json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel",
+                                                   "add_prefix_space", 0, "trim_offsets", 0,
+                                                   "use_regex", 0)) == 0;
+    if (ok) return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
     json_decref(list);
     return NULL;
 }

@@ -250,6 +250,41 @@ TEST(golden_families) {
     json_decref(golden);
 }
 
+/* Every allocation of reading, encoding and writing fails once. */
+TEST(golden_families_survive_failing_allocations) {
+    static const char *const names[] = {"replace", "added-nfc", "falcon", "marked-nfkc"};
+    json_t *families;
+    read_golden(&families, "families.json");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        tokenizer *t;
+        char *json, *again;
+        size_t n, m;
+        make_family(&t, names[i], json_object_get(families, names[i]));
+        REQUIRE_OK(tokenizer_format(t, &json, &n));
+        tokenizer_free(t);
+        int64_t live = mem_live_blocks();
+        bool passed = false;
+        for (int64_t at = 1; !passed && at < 1000000; at += 1 + at / 40) {
+            token_list ids = {0};
+            mem_fail_at(at);
+            status s = tokenizer_parse(&t, json, n, names[i]);
+            if (s == STATUS_OK)
+                s = tokenizer_encode(t, "of the\xC3\xA9 12", 11, SPECIAL_PARSE, &ids);
+            if (s == STATUS_OK) s = tokenizer_format(t, &again, &m);
+            if (s == STATUS_OK) mem_free(again);
+            passed = !mem_failed();
+            mem_fail_at(0);
+            token_list_clear(&ids);
+            tokenizer_free(t);
+            REQUIRE(mem_live_blocks() == live, "%s: allocation %lld leaks", names[i],
+                    (long long)at);
+            CHECK(passed || s == STATUS_MEMORY, "%s: status %d", names[i], (int)s);
+        }
+        mem_free(json);
+    }
+    json_decref(families);
+}
+
 static void check_published(const char *name) {
     const char *folder = test_data(text("tokenizers/%s", name));
     if (folder == NULL) SKIP("FATHOM_TEST_DATA has no tokenizers/%s", name);
