@@ -1,5 +1,6 @@
 /* main.c - the table of commands and nothing else. */
 #include "app/app.h"
+#include "bench/bench.h"
 #include "kernels/kernels.h"
 
 extern const command data_command, tokenizer_command, train_command, chat_command, eval_command,

@@ -11,7 +11,6 @@ extern const command config_command;     /* init, show, check, presets, keys, di
 extern const command runs_command;       /* ls, show, compare, plot, watch, batch, rm, export */
 extern const command runs_batch_command; /* one of runs; batch_command.c */
 extern const command start_command;      /* corpus, tokenizer, training, evaluation in one go */
-extern const command bench_command;      /* floors, gemm, rows, train, all */
 extern const command model_command;      /* show */
 extern const command doctor_command;     /* what this machine has, and whether it is enough */
 

@@ -5,7 +5,7 @@
  * the two alternate, so that whatever else the machine does meanwhile meets both; the ratio of each
  * pair is taken per FLOP, and the median of the pairs counts.
  */
-#include "app/bench_moe.h"
+#include "bench/bench_moe.h"
 
 #include "base/pool.h"
 #include "kernels/kernels.h"

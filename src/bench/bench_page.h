@@ -1,6 +1,6 @@
 /* bench_page.h - a page of Markdown from the rows of a benchmark, for docs/performance.md. */
-#ifndef FATHOM_APP_BENCH_PAGE_H
-#define FATHOM_APP_BENCH_PAGE_H
+#ifndef FATHOM_BENCH_PAGE_H
+#define FATHOM_BENCH_PAGE_H
 
 #include "kernels/kernels_bench.h"
 

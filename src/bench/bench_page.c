@@ -4,11 +4,11 @@
  * new benchmark shows up without a change here; the words known below get a title and a sentence.
  * Nothing on the page is typed by hand: machine, load, commit and figures all come from the run.
  */
-#include "app/bench_page.h"
+#include "bench/bench_page.h"
 
-#include "app/commit.h"
 #include "base/file.h"
 #include "base/pool.h"
+#include "bench/commit.h"
 
 #include <stdio.h>
 #include <string.h>

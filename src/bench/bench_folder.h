@@ -1,7 +1,7 @@
 /* bench_folder.h - a temporary folder with a file of random bytes and a place for a run, for the
  * benchmarks that train. */
-#ifndef FATHOM_APP_BENCH_FOLDER_H
-#define FATHOM_APP_BENCH_FOLDER_H
+#ifndef FATHOM_BENCH_FOLDER_H
+#define FATHOM_BENCH_FOLDER_H
 
 #include "base/file.h"
 #include "kernels/kernels_bench.h"

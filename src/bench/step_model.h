@@ -6,8 +6,8 @@
  * SwiGLU, rotary, cross entropy, sums of lanes, packing, AdamW) timed alone at its own size. What it
  * leaves out is what a trainer adds: caches gone cold between ops, allocation, bookkeeping, data.
  */
-#ifndef FATHOM_APP_STEP_MODEL_H
-#define FATHOM_APP_STEP_MODEL_H
+#ifndef FATHOM_BENCH_STEP_MODEL_H
+#define FATHOM_BENCH_STEP_MODEL_H
 
 #include "kernels/gemm.h"
 #include "model/config.h"

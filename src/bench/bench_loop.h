@@ -1,7 +1,7 @@
 /* bench_loop.h - what training costs beside its steps, whether it was foretold, and what is left of it
  * beside other programs. */
-#ifndef FATHOM_APP_BENCH_LOOP_H
-#define FATHOM_APP_BENCH_LOOP_H
+#ifndef FATHOM_BENCH_LOOP_H
+#define FATHOM_BENCH_LOOP_H
 
 #include "kernels/kernels_bench.h"
 

@@ -1,6 +1,6 @@
 /* test_bench_page.c - the page of a benchmark: every row once, under the title of its first word. */
-#include "app/bench_page.h"
 #include "base/file.h"
+#include "bench/bench_page.h"
 #include "test.h"
 
 #include <string.h>

@@ -1,11 +1,11 @@
 /* test_bench_tokenizer.c - made text is text, and the benchmark of tokenizers has its rows. */
 #include "test.h"
 
-#include "app/bench_text.h"
-#include "app/bench_tokenizer.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "bench/bench_text.h"
+#include "bench/bench_tokenizer.h"
 
 TEST(bench_text_is_well_formed_and_always_the_same) {
     static char text[50000], again[50000];

@@ -5,13 +5,13 @@
  * a few bytes for a megabyte, so that it is one piece, or as many pieces as there are bytes. A
  * vocabulary is trained on all the texts by all threads, timed by the wall clock.
  */
-#include "app/bench_tokenizer.h"
+#include "bench/bench_tokenizer.h"
 
-#include "app/bench_text.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "bench/bench_text.h"
 #include "tokens/bpe_train.h"
 
 #include <stdio.h>

@@ -8,11 +8,11 @@
  * Mind: the children end with this process, however that ends: they ask the kernel to be killed with
  * their parent, and every way out of a turn kills and reaps them.
  */
-#include "app/bench_loop.h"
+#include "bench/bench_loop.h"
 
-#include "app/bench_folder.h"
 #include "base/clock.h"
 #include "base/pool.h"
+#include "bench/bench_folder.h"
 #include "train/plan.h"
 
 #include <errno.h>

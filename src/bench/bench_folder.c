@@ -1,6 +1,6 @@
 /* bench_folder.c - see bench_folder.h. The rate of training does not depend on what is learnt, so
  * random bytes will do; but they are few against a vocabulary, which is why it is set apart. */
-#include "app/bench_folder.h"
+#include "bench/bench_folder.h"
 
 #include "base/log.h"
 #include "base/rng.h"

@@ -10,12 +10,12 @@
  * Bare steps and steps of the loop are of one process and one pool, but not of one moment: their ratio
  * says little on a machine that others use.
  */
-#include "app/bench_loop.h"
+#include "bench/bench_loop.h"
 
-#include "app/bench_folder.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "bench/bench_folder.h"
 #include "train/plan.h"
 #include "train/sample.h"
 

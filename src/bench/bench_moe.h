@@ -1,6 +1,6 @@
-/* bench_moe.h - steps of a mixture of experts beside steps of a dense model. Private to app/. */
-#ifndef FATHOM_APP_BENCH_MOE_H
-#define FATHOM_APP_BENCH_MOE_H
+/* bench_moe.h - steps of a mixture of experts beside steps of a dense model. Private to bench/. */
+#ifndef FATHOM_BENCH_MOE_H
+#define FATHOM_BENCH_MOE_H
 
 #include "kernels/kernels_bench.h"
 #include "train/train.h"

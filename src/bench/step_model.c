@@ -5,7 +5,7 @@
  * once. Buffers are shared by all measurements but the products (kernels_bench.h has those) and hold
  * small random numbers.
  */
-#include "app/step_model.h"
+#include "bench/step_model.h"
 
 #include "autograd/ops.h"
 #include "base/clock.h"

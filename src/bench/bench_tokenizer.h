@@ -1,6 +1,6 @@
 /* bench_tokenizer.h - rates of encoding, of training a vocabulary, and hostile text. */
-#ifndef FATHOM_APP_BENCH_TOKENIZER_H
-#define FATHOM_APP_BENCH_TOKENIZER_H
+#ifndef FATHOM_BENCH_TOKENIZER_H
+#define FATHOM_BENCH_TOKENIZER_H
 
 #include "kernels/kernels_bench.h"
 

@@ -4,16 +4,17 @@
  * they are result.rows. `train` trains a preset on random bytes in a temporary folder and compares
  * its rate with the step model (step_model.h) and with the peak of the arithmetic.
  */
-#include "app/app.h"
-#include "app/bench_folder.h"
-#include "app/bench_loop.h"
-#include "app/bench_moe.h"
-#include "app/bench_page.h"
-#include "app/bench_tokenizer.h"
-#include "app/step_model.h"
+#include "bench/bench.h"
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "bench/bench_folder.h"
+#include "bench/bench_loop.h"
+#include "bench/bench_moe.h"
+#include "bench/bench_page.h"
+#include "bench/bench_tokenizer.h"
+#include "bench/step_model.h"
 #include "kernels/kernels_bench.h"
 #include "model/presets.h"
 #include "train/plan.h"

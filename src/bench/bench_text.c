@@ -6,7 +6,7 @@
  * end of rare ones. English puts them into sentences and paragraphs, Chinese joins words of one to
  * three characters without blanks, code puts them into the shape of C functions.
  */
-#include "app/bench_text.h"
+#include "bench/bench_text.h"
 
 #include "base/rng.h"
 

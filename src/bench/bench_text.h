@@ -1,7 +1,7 @@
 /* bench_text.h - text for benchmarks, made by the program: much like prose and code, always the
  * same. */
-#ifndef FATHOM_APP_BENCH_TEXT_H
-#define FATHOM_APP_BENCH_TEXT_H
+#ifndef FATHOM_BENCH_TEXT_H
+#define FATHOM_BENCH_TEXT_H
 
 #include <stddef.h>
 
