@@ -62,6 +62,12 @@ double run_metric_mean(const run_record *r, int i, double from, double to, int *
     return *n > 0 ? sum / *n : (double)NAN;
 }
 
+int64_t run_first_at(const run_record *r, double loss) {
+    for (int64_t k = 0; k < r->n; k++)
+        if (r->points[k].val_loss <= loss) return k; /* false for NAN */
+    return -1;
+}
+
 /* -- reading -- */
 
 /* *ok false if the line is no object with step and tokens. */

@@ -34,6 +34,9 @@ bool run_is_there(const char *path);  /* has a config.ini and is a folder */
 /* Adds the lines of a metrics.jsonl to a zeroed record with best = -1. */
 status run_record_parse(run_record *r, const char *bytes, size_t n) MUST_CHECK;
 
+/* Index of the first point whose validation loss is at most `loss`, -1 = none. */
+int64_t run_first_at(const run_record *r, double loss);
+
 /* Names of the numbers of a point, in the order of metrics.jsonl; NULL past the end. */
 const char *run_metric_name(int i);
 int run_metric_find(const char *name); /* -1 = none */

@@ -32,7 +32,7 @@ typedef struct runs_settings {
     int to; /* TO_... */
     bool csv, keep_best, log_x, log_y;
     int x; /* plot_x */
-    double smooth;
+    double smooth, reached;
 } runs_settings;
 
 static const char *number_text(double x, const char *format) {
@@ -174,7 +174,23 @@ static status show_checkpoints(command_context *c, const run_record *r) {
     return result_set(c, "checkpoints", list);
 }
 
-static status show_run(command_context *c, const run_record *r) {
+/* When the validation loss first was at most `loss`; at looks, so rather too late than too early. */
+static status show_reached(command_context *c, const run_record *r, double loss) {
+    int64_t at = run_first_at(r, loss);
+    if (loss <= 0) return STATUS_OK;
+    if (at < 0) {
+        say(c, "reached     no validation at or below %.4f nats yet\n", loss);
+        return result_set(c, "reached", json_null());
+    }
+    const run_point *p = &r->points[at];
+    say(c, "reached     %.4f nats at step %s, after %s of steps (%s tokens)\n", p->val_loss,
+        count_text((int64_t)p->step), duration_text(p->time), count_text((int64_t)p->tokens));
+    return result_set(
+        c, "reached",
+        json_pack("{s:f, s:f, s:f}", "val_loss", p->val_loss, "step", p->step, "seconds", p->time));
+}
+
+static status show_run(command_context *c, const run_record *r, double reached) {
     const run_point *last = last_point(r);
     double curve[CURVE_VALUES];
     say(c, "run         %s (%s)\n", r->path, state_text(r));
@@ -197,6 +213,7 @@ static status show_run(command_context *c, const run_record *r) {
         say(c, "validation  best %.4f nats per token, %.4f bits per byte at step %s\n",
             r->points[r->best].val_loss, r->points[r->best].val_bpb,
             count_text((int64_t)r->points[r->best].step));
+    TRY(show_reached(c, r, reached));
     if (r->bad_lines > 0)
         TRY(command_warn(c, "%d lines of metrics.jsonl are not whole and were passed over",
                          r->bad_lines));
@@ -208,9 +225,10 @@ static status show_run(command_context *c, const run_record *r) {
 }
 
 static status runs_show(command_context *c) {
+    const runs_settings *o = c->settings[0];
     run_record r;
     TRY(run_record_read(&r, c->arguments[0]));
-    status s = show_run(c, &r);
+    status s = show_run(c, &r, o->reached);
     run_record_clear(&r);
     TRY(s);
     return command_next(c, "fathom runs plot %s", c->arguments[0]);
@@ -592,6 +610,11 @@ static const option plot_rows[] = {
     {"runs", "csv", OPTION_BOOL, AT(csv), "no", "Values as CSV instead of a picture.",
      .flags = OPTION_FLAG_ONLY},
 };
+static const option show_rows[] = {
+    {"runs", "reached", OPTION_REAL, AT(reached), "0",
+     "Also say when the validation loss first was at most this, in nats.", 0, 1000,
+     .flags = OPTION_FLAG_ONLY},
+};
 static const char *const export_forms[] = {"csv", "json", NULL};
 static const option export_rows[] = {
     {"runs", "to", OPTION_CHOICE, AT(to), "csv", "Form of the result.", .choices = export_forms,
@@ -603,9 +626,11 @@ static const option rm_rows[] = {
 };
 static const option_table plot_options = {plot_rows, sizeof plot_rows / sizeof *plot_rows,
                                           sizeof(runs_settings), NULL};
+static const option_table show_options = {show_rows, 1, sizeof(runs_settings), NULL};
 static const option_table export_options = {export_rows, 1, sizeof(runs_settings), NULL};
 static const option_table rm_options = {rm_rows, 1, sizeof(runs_settings), NULL};
 static const option_table *const plot_tables[] = {&plot_options, NULL};
+static const option_table *const show_tables[] = {&show_options, NULL};
 static const option_table *const export_tables[] = {&export_options, NULL};
 static const option_table *const rm_tables[] = {&rm_options, NULL};
 
@@ -618,7 +643,9 @@ static const command ls_command = {.name = "ls",
 static const command show_command = {.name = "show",
                                      .summary = "one run",
                                      .usage = "RUN",
-                                     .examples = "fathom runs show runs/first",
+                                     .examples = "fathom runs show runs/first\n"
+                                                 "fathom runs show runs/play --reached 1.88",
+                                     .options = show_tables,
                                      .min_arguments = 1,
                                      .max_arguments = 1,
                                      .run = runs_show};

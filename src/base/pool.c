@@ -35,12 +35,14 @@ static struct {
     _Alignas(CACHE_LINE) pool_fn *fn;
     void *context;
     uint32_t n_chunks;
+    pool_lane *lanes; /* one for each thread while spans are recorded */
     int threads;
     pthread_t helper[MAX_THREADS];
 } pool = {.threads = 1};
 
-static _Atomic bool taken;        /* some thread owns a job */
-static _Thread_local bool inside; /* this thread is running a chunk or owns a job */
+static _Atomic bool taken;           /* some thread owns a job */
+static _Thread_local bool inside;    /* this thread is running a chunk or owns a job */
+static _Thread_local int lane_index; /* 0 = not a helper */
 static _Thread_local arena scratch;
 static pthread_key_t scratch_key; /* its destructor gives the scratch of an ending thread back */
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
@@ -77,6 +79,32 @@ void pool_flush_denormals(void) {
 #endif
 }
 
+/* One chunk more of a job, in this thread's lane. Before the chunk counts as done, so that the owner
+ * sees all of it when the job has ended. */
+static void note_chunk(pool_lane *lane, uint32_t job, int64_t began_ns, int64_t ended_ns) {
+    pool_span *last = lane->n > 0 ? &lane->spans[lane->n - 1] : NULL;
+    if (last == NULL || last->job != job) {
+        if (lane->n == lane->room) {
+            lane->lost++;
+            return;
+        }
+        last = &lane->spans[lane->n++];
+        *last = (pool_span){.began = 1e-9 * (double)began_ns, .job = job};
+    }
+    last->ended = 1e-9 * (double)ended_ns;
+    last->chunks++;
+}
+
+static void run_chunk(uint32_t job, int64_t chunk) {
+    if (pool.lanes == NULL) {
+        pool.fn(pool.context, chunk);
+        return;
+    }
+    int64_t began = now_ns();
+    pool.fn(pool.context, chunk);
+    note_chunk(&pool.lanes[lane_index], job, began, now_ns());
+}
+
 /* Runs chunks of the current job until none is left to claim. */
 static void claim_chunks(void) {
     uint64_t word = atomic_load_explicit(&pool.word, memory_order_acquire);
@@ -85,7 +113,7 @@ static void claim_chunks(void) {
                                                    memory_order_acq_rel, memory_order_acquire))
             continue;
         uint32_t n = pool.n_chunks;
-        pool.fn(pool.context, (int64_t)(n - (uint32_t)word));
+        run_chunk((uint32_t)(word >> 32), (int64_t)(n - (uint32_t)word));
         uint32_t finished = atomic_fetch_add(&pool.done, 1) + 1;
         if (finished == n && atomic_load(&pool.owner_sleeps)) futex_wake_all(&pool.done);
         word = atomic_load_explicit(&pool.word, memory_order_acquire);
@@ -96,9 +124,9 @@ static bool work_available(void) {
     return (uint32_t)atomic_load(&pool.word) > 0 || atomic_load(&pool.stopping);
 }
 
-static void *helper_run(void *unused) {
-    (void)unused;
+static void *helper_run(void *index) {
     inside = true;
+    lane_index = (int)(intptr_t)index;
     pool_flush_denormals();
     while (!atomic_load(&pool.stopping)) {
         int64_t until = now_ns() + SPIN_NS;
@@ -152,6 +180,10 @@ void pool_for(int64_t n_chunks, pool_fn *fn, void *context) {
     atomic_store(&taken, false);
 }
 
+void pool_record(pool_lane *lanes) {
+    pool.lanes = lanes;
+}
+
 static int cgroup_cpus(void) {
     FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
     if (f == NULL) return MAX_THREADS;
@@ -181,7 +213,7 @@ status pool_start(int threads) {
     if (threads == pool.threads) return STATUS_OK;
     pool_stop();
     for (int i = 1; i < threads; i++) {
-        int failure = pthread_create(&pool.helper[i], NULL, helper_run, NULL);
+        int failure = pthread_create(&pool.helper[i], NULL, helper_run, (void *)(intptr_t)i);
         if (failure != 0) {
             pool_stop();
             return error_errno(failure, "start a thread", text("thread %d of %d", i + 1, threads));

@@ -34,6 +34,26 @@ void pool_for(int64_t n_chunks, pool_fn *fn, void *context);
  * inside one chunk or op: take a mark, allocate, reset. NULL if it could not be reserved. */
 arena *pool_scratch(void);
 
+/* What one thread did of one job: when its first chunk began and its last one ended, on the clock of
+ * clock_seconds. */
+typedef struct pool_span {
+    double began, ended;
+    uint32_t job; /* consecutive */
+    int32_t chunks;
+} pool_span;
+
+/* The spans of one thread in the order of time; what has no room is counted. */
+typedef struct pool_lane {
+    pool_span *spans;
+    int64_t n, room, lost;
+} pool_lane;
+
+/* From now on each thread notes its spans in a lane of its own, lanes[0] being that of the thread that
+ * calls pool_for; NULL ends it. Costs two readings of the clock a chunk. pool_threads() lanes, lent
+ * until the end; read them while no job runs. Jobs that run in place (nested ones, one chunk, one
+ * thread) leave nothing. */
+void pool_record(pool_lane *lanes);
+
 /* CPUs this process may use: affinity mask and cgroup quota. At least 1. */
 int pool_cpus(void);
 /* Flushes denormals to zero in the calling thread. */

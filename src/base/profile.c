@@ -4,6 +4,9 @@
  * repeats its order; names are constants, so a second copy of one only makes a second row. Events
  * lie in an arena whose pages are touched as they come. Laps under a microsecond without work leave
  * no event: they are the calls between two ops.
+ *
+ * A thread of the pool does not know what it works for. But jobs of a step begin and end inside a lap
+ * of the main thread, so the lap that holds a span names it; the two are walked together.
  */
 #include "base/profile.h"
 
@@ -15,15 +18,34 @@
 #include <string.h>
 
 #define EVENT_ROOM   ((int64_t)4 << 20)
+#define SPAN_ROOM    ((int64_t)1 << 20) /* of each thread */
 #define TINY_SECONDS 1e-6
+#define MAIN_LANE    1 /* thread i of the pool has lane 2 + i */
+
+static status make_lanes(profile *p, int threads) {
+    p->lanes = arena_zalloc(&p->memory, (size_t)threads * sizeof *p->lanes);
+    if (p->lanes == NULL) return STATUS_MEMORY;
+    for (p->n_lanes = 0; p->n_lanes < threads; p->n_lanes++) {
+        pool_lane *lane = &p->lanes[p->n_lanes];
+        lane->spans = arena_alloc(&p->memory, (size_t)SPAN_ROOM * sizeof *lane->spans);
+        if (lane->spans == NULL) return STATUS_MEMORY;
+        lane->room = SPAN_ROOM;
+    }
+    return STATUS_OK;
+}
 
 status profile_init(profile *p) {
     memset(p, 0, sizeof *p);
-    TRY(arena_init(&p->memory, "profile", (size_t)EVENT_ROOM * sizeof *p->events));
-    p->events = arena_alloc(&p->memory, (size_t)EVENT_ROOM * sizeof *p->events);
-    if (p->events == NULL) {
-        arena_clear(&p->memory);
-        return STATUS_MEMORY;
+    int threads = pool_threads() > 1 ? pool_threads() : 0;
+    size_t events = (size_t)EVENT_ROOM * sizeof *p->events,
+           lane = (size_t)SPAN_ROOM * sizeof(pool_span) + 2 * sizeof(pool_lane) + 64;
+    TRY(arena_init(&p->memory, "profile", events + (size_t)threads * lane + 4096));
+    p->events = arena_alloc(&p->memory, events);
+    status s = p->events != NULL ? STATUS_OK : STATUS_MEMORY;
+    if (s == STATUS_OK && threads > 0) s = make_lanes(p, threads);
+    if (s != STATUS_OK) {
+        profile_clear(p);
+        return s;
     }
     p->room = EVENT_ROOM;
     p->zero = clock_seconds();
@@ -76,11 +98,13 @@ void profile_add(profile *p, const char *op, const char *part, const profile_wor
 
 void profile_begin(profile *p, int64_t step) {
     p->step = step;
+    pool_record(p->lanes);
     p->step_began = p->at = clock_seconds();
 }
 
 void profile_end(profile *p) {
     profile_add(p, "rest", "", &(profile_work){0});
+    pool_record(NULL);
     double seconds = p->at - p->step_began;
     p->seconds += seconds;
     p->steps++;
@@ -107,32 +131,80 @@ static status put_text(file_writer *w, const char *line) {
     return writer_put(w, line, strlen(line));
 }
 
+/* "op part" of a lap; whatever belongs to none is "rest". */
+static const char *lap_name(const profile *p, int row, char out[64]) {
+    const profile_row *r = row >= 0 ? &p->rows[row] : NULL;
+    if (r == NULL) return "rest";
+    snprintf(out, 64, "%s%s%s", r->op, r->part[0] != '\0' ? " " : "", r->part);
+    return out;
+}
+
 static status put_event(const profile *p, file_writer *w, const profile_event *e) {
-    char line[320];
+    char line[320], name[64];
     double began = e->began * 1e6, microseconds = e->seconds * 1e6;
     if (e->row < 0)
         snprintf(line, sizeof line,
                  ",\n{\"name\":\"step %" PRId32 "\",\"cat\":\"step\",\"ph\":\"X\",\"ts\":%.3f,"
-                 "\"dur\":%.3f,\"pid\":1,\"tid\":1}",
-                 e->step, began, microseconds);
+                 "\"dur\":%.3f,\"pid\":1,\"tid\":%d}",
+                 e->step, began, microseconds, MAIN_LANE);
     else
-        snprintf(
-            line, sizeof line,
-            ",\n{\"name\":\"%s%s%s\",\"cat\":\"op\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,"
-            "\"pid\":1,\"tid\":1,\"args\":{\"step\":%" PRId32 ",\"flops\":%.0f,\"bytes\":%.0f}}",
-            p->rows[e->row].op, p->rows[e->row].part[0] != '\0' ? " " : "", p->rows[e->row].part,
-            began, microseconds, e->step, (double)e->flops, (double)e->bytes);
+        snprintf(line, sizeof line,
+                 ",\n{\"name\":\"%s\",\"cat\":\"op\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,"
+                 "\"pid\":1,\"tid\":%d,\"args\":{\"step\":%" PRId32
+                 ",\"flops\":%.0f,\"bytes\":%.0f}}",
+                 lap_name(p, e->row, name), began, microseconds, MAIN_LANE, e->step,
+                 (double)e->flops, (double)e->bytes);
+    return put_text(w, line);
+}
+
+static status put_span(const profile *p, file_writer *w, int thread, const pool_span *s, int row) {
+    char line[320], name[64];
+    snprintf(line, sizeof line,
+             ",\n{\"name\":\"%s\",\"cat\":\"pool\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,"
+             "\"pid\":1,\"tid\":%d,\"args\":{\"job\":%" PRIu32 ",\"chunks\":%" PRId32 "}}",
+             lap_name(p, row, name), (s->began - p->zero) * 1e6, (s->ended - s->began) * 1e6,
+             MAIN_LANE + 1 + thread, s->job, s->chunks);
+    return put_text(w, line);
+}
+
+/* The spans of one thread, each under the name of the lap it lies in. */
+static status put_lane(const profile *p, file_writer *w, int thread) {
+    const pool_lane *lane = &p->lanes[thread];
+    int64_t at = 0;
+    for (int64_t i = 0; i < lane->n; i++) {
+        double began = lane->spans[i].began - p->zero;
+        const profile_event *e = &p->events[at];
+        while (at < p->n_events && (e->row < 0 || e->began + e->seconds < began))
+            e = &p->events[++at];
+        bool inside = at < p->n_events && e->began <= began;
+        TRY(put_span(p, w, thread, &lane->spans[i], inside ? e->row : -1));
+    }
+    return STATUS_OK;
+}
+
+static status put_lane_name(file_writer *w, int lane, const char *name) {
+    char line[160];
+    snprintf(line, sizeof line,
+             ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":%d,"
+             "\"args\":{\"name\":\"%s\"}}",
+             lane, name);
     return put_text(w, line);
 }
 
 static status put_trace(const profile *p, file_writer *w) {
+    char name[64];
     TRY(put_text(w, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n"
                     "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"tid\":1,"
-                    "\"args\":{\"name\":\"fathom train\"}},\n"
-                    "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":1,"
-                    "\"args\":{\"name\":\"main\"}}"));
+                    "\"args\":{\"name\":\"fathom train\"}}"));
+    TRY(put_lane_name(w, MAIN_LANE, "main"));
+    for (int i = 0; i < p->n_lanes; i++) {
+        snprintf(name, sizeof name, "chunks of thread %d%s", i, i == 0 ? " (main)" : "");
+        TRY(put_lane_name(w, MAIN_LANE + 1 + i, name));
+    }
     for (int64_t i = 0; i < p->n_events; i++)
         TRY(put_event(p, w, &p->events[i]));
+    for (int i = 0; i < p->n_lanes; i++)
+        TRY(put_lane(p, w, i));
     return put_text(w, "\n]}\n");
 }
 

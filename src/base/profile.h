@@ -15,6 +15,9 @@
  *     TRY(profile_write_trace(&p, "trace.json"));           // chrome://tracing, Perfetto
  *     profile_clear(&p);
  *
+ * Lanes. While a step is profiled, the threads of the pool note when they worked (pool_record). The
+ * trace shows each of them on a lane of its own, under the name of the op that gave them the work.
+ *
  * A NULL profile is switched off: one branch per lap. FLOPs are those of products (a multiply and
  * an add are two), without padding and without what backward computes a second time; bytes are
  * every operand read and every result written once. Names are string constants.
@@ -24,7 +27,7 @@
 #ifndef FATHOM_BASE_PROFILE_H
 #define FATHOM_BASE_PROFILE_H
 
-#include "base/memory.h"
+#include "base/pool.h"
 
 typedef enum profile_unit {
     PROFILE_BYTES, /* moves numbers: its floor is the bandwidth */
@@ -63,9 +66,12 @@ typedef struct profile {
     double seconds;
     double zero, step_began, at; /* clock: of the profile, of this step, of the last lap */
     int64_t step;
+    pool_lane *lanes; /* of the pool's threads; NULL with one thread */
+    int n_lanes;
     arena memory;
 } profile;
 
+/* For the pool as it is; it must not change its number of threads while a step is profiled. */
 status profile_init(profile *p) MUST_CHECK;
 void profile_clear(profile *p); /* accepts a zeroed one */
 
@@ -80,7 +86,8 @@ static inline void profile_lap(profile *p, const char *op, const char *part, pro
 int profile_sorted(const profile *p, profile_row out[PROFILE_ROWS]);
 
 /* Trace event format: an object whose "traceEvents" has one complete event ("ph": "X") per lap and
- * step on the lane of the main thread, times in microseconds, FLOPs and bytes as arguments. */
+ * step on the lane of the main thread, times in microseconds, FLOPs and bytes as arguments; and one for
+ * each job and thread of the pool on the thread's lane, with its chunks. */
 status profile_write_trace(const profile *p, const char *path) MUST_CHECK;
 
 #endif

@@ -9,10 +9,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/progress.h"
+#include "bench/bench_equal_loss.h"
 #include "bench/bench_folder.h"
 #include "bench/bench_loop.h"
 #include "bench/bench_moe.h"
 #include "bench/bench_page.h"
+#include "bench/bench_recompute.h"
 #include "bench/bench_tokenizer.h"
 #include "bench/step_model.h"
 #include "kernels/kernels_bench.h"
@@ -24,7 +27,7 @@
 typedef struct bench_settings {
     const char *size, *page, *input, *tokenizer;
     int64_t seq_len, batch_tokens;
-    int64_t pairs;
+    int64_t pairs, runs;
     double seconds;
     int precision;
 } bench_settings;
@@ -46,19 +49,51 @@ static const option rows[] = {
      "three times for `bench contention`.",
      0.1, 3600},
     {"bench", "pairs", OPTION_COUNT, offsetof(bench_settings, pairs), "7",
-     "Steps of each model of `bench moe`.", 1, 64},
+     "Steps of each model that takes turns with others: `bench moe`, --recompute in `bench train`.",
+     1, 64},
+    {"bench", "runs", OPTION_COUNT, offsetof(bench_settings, runs), "1",
+     "Runs of `bench loop` for each recipe, each planned anew; the median counts.", 1, 9},
     {"bench", "precision", OPTION_CHOICE, offsetof(bench_settings, precision), "both",
      "Products in f32, bf16 or bf16-dot; both = f32 and the faster of the other two.",
      .choices = precisions},
     {"bench", "input", OPTION_STRING, offsetof(bench_settings, input), "",
      "Files for `bench tokenizer`, with commas between them; without it, text made by the "
-     "program."},
+     "program. The text of `bench moe --equal-loss`, one file."},
     {"bench", "tokenizer", OPTION_STRING, offsetof(bench_settings, tokenizer), "",
      "Tokenizer to encode with; without it, the one that the benchmark trains."},
 };
 static const option_table bench_options = {rows, sizeof rows / sizeof rows[0],
                                            sizeof(bench_settings), NULL};
 static const option_table *const tables[] = {&bench_options, NULL};
+
+typedef struct moe_settings {
+    bool equal_loss;
+    const char *data, *folder;
+    int64_t tokens, seeds;
+    double minutes;
+} moe_settings;
+
+static const option moe_rows_of_options[] = {
+    {"moe", "equal-loss", OPTION_BOOL, offsetof(moe_settings, equal_loss), "no",
+     "Train the size with experts and its dense twin from several seeds, and compare the times to "
+     "the same validation loss."},
+    {"moe", "data", OPTION_STRING, offsetof(moe_settings, data), "",
+     "Dataset of --equal-loss, instead of --input.", .value = "DATASET"},
+    {"moe", "runs-folder", OPTION_STRING, offsetof(moe_settings, folder), "runs/moe",
+     "Where --equal-loss keeps its runs; the same command goes on with them.", .value = "FOLDER"},
+    {"moe", "tokens", OPTION_COUNT, offsetof(moe_settings, tokens), "3M",
+     "Tokens of each run of --equal-loss.", 1e5, 1e15},
+    {"moe", "seeds", OPTION_COUNT, offsetof(moe_settings, seeds), "3",
+     "Seeds of --equal-loss, each for both models.", 1, EQUAL_LOSS_SEEDS},
+    {"moe", "minutes", OPTION_REAL, offsetof(moe_settings, minutes), "0",
+     "Time for this call of --equal-loss; all runs advance together, so what is there when it is "
+     "over can be compared. 0 = until all tokens are trained.",
+     0, 1e6},
+};
+static const option_table moe_options = {moe_rows_of_options,
+                                         sizeof moe_rows_of_options / sizeof moe_rows_of_options[0],
+                                         sizeof(moe_settings), NULL};
+static const option_table *const moe_tables[] = {&bench_options, &moe_options, NULL};
 
 static json_t *row_json(const bench_row *r) {
     return json_pack("{s:s, s:s, s:i, s:f, s:s, s:f, s:f}", "name", r->name, "tier",
@@ -196,9 +231,17 @@ static status optimiser_rows(const bench_settings *o, const char *size, const be
     return bench_table_add(t, row);
 }
 
+static status recompute_rows(const bench_settings *o, const char *size, const bench_folder *paths,
+                             gemm_type type, bench_table *t) {
+    train_settings s;
+    TRY(train_settings_of(&s, o, size, paths, type));
+    return bench_recompute(&s, gemm_type_name(type), (int)o->pairs, t);
+}
+
 static status train_size(const char *size, void *context, bench_table *t) {
     TRY(each_precision(context, size, train_rows, t));
-    return each_precision(context, size, optimiser_rows, t);
+    TRY(each_precision(context, size, optimiser_rows, t));
+    return each_precision(context, size, recompute_rows, t);
 }
 
 /* The call again, as somebody else would give it: flags by name, files without their folders. */
@@ -265,28 +308,51 @@ static status run_all(command_context *c) {
     return run_what(c, true, true, true, true, true);
 }
 
+static status run_equal_loss(const bench_settings *o, const moe_settings *m, bench_table *t) {
+    static const train_precision precisions_of[] = {PRECISION_AUTO, PRECISION_F32, PRECISION_BF16,
+                                                    PRECISION_BF16_DOT};
+    equal_loss_options e = {.size = o->size,
+                            .data = m->data[0] != '\0' ? m->data : NULL,
+                            .input = o->input[0] != '\0' ? o->input : NULL,
+                            .folder = m->folder,
+                            .tokens = m->tokens,
+                            .seeds = (int)m->seeds,
+                            .seconds = 60 * m->minutes,
+                            .precision = precisions_of[o->precision]};
+    return bench_equal_loss(&e, t);
+}
+
 static status run_moe(command_context *c) {
     bench_table t = {0};
+    const moe_settings *m = c->settings[1];
     if (c->dry_run) {
-        say(c, "would measure for about 30 s\n");
+        if (m->equal_loss)
+            say(c, "would train %d runs of %s tokens in %s\n", 2 * (int)m->seeds,
+                count_text(m->tokens), m->folder);
+        else
+            say(c, "would measure for about 30 s\n");
         return STATUS_OK;
     }
-    status s = each_precision(c->settings[0], "f-15m", moe_rows, &t);
+    status s = m->equal_loss ? run_equal_loss(c->settings[0], m, &t)
+                             : each_precision(c->settings[0], "f-15m", moe_rows, &t);
     if (s == STATUS_OK) s = print_rows(c, &t);
+    if (s == STATUS_OK) s = write_page(c, &t);
     bench_table_clear(&t);
     return s;
 }
 
 /* A benchmark of its own, over the recipes of --size. */
 static status run_recipes(command_context *c, double share,
-                          status (*fn)(const char *names, double seconds, bench_table *t)) {
+                          status (*fn)(const char *names, double seconds, int runs,
+                                       bench_table *t)) {
     const bench_settings *o = c->settings[0];
     bench_table t = {0};
     if (c->dry_run) {
-        say(c, "would measure for about %.0f s for each recipe\n", share * o->seconds + 10);
+        say(c, "would measure for about %.0f s for each recipe\n",
+            (double)o->runs * (share * o->seconds + 10));
         return STATUS_OK;
     }
-    status s = fn(o->size, share * o->seconds, &t);
+    status s = fn(o->size, share * o->seconds, (int)o->runs, &t);
     if (s == STATUS_OK) s = print_rows(c, &t);
     if (s == STATUS_OK) s = write_page(c, &t);
     bench_table_clear(&t);
@@ -296,8 +362,13 @@ static status run_recipes(command_context *c, double share,
 static status run_loop(command_context *c) {
     return run_recipes(c, 2, bench_loop);
 }
+static status contention_of(const char *names, double seconds, int runs, bench_table *t) {
+    (void)runs; /* it takes turns anyway */
+    return bench_contention(names, seconds, t);
+}
+
 static status run_contention(command_context *c) {
-    return run_recipes(c, 3, bench_contention);
+    return run_recipes(c, 3, contention_of);
 }
 
 static const command floors_command = {.name = "floors",
@@ -319,7 +390,7 @@ static const command elements_command = {.name = "rows",
                                          .threads = true};
 static const command train_bench_command = {
     .name = "train",
-    .summary = "whole training steps against the sum of their kernels; the optimisers",
+    .summary = "whole training steps against the sum of their kernels; optimisers, recomputation",
     .examples =
         "fathom bench train --size f-15m\nfathom bench train --size dense-12x768 --precision f32",
     .options = tables,
@@ -336,15 +407,16 @@ static const command tokenizer_bench_command = {
 static const command moe_command = {
     .name = "moe",
     .summary = "steps of a mixture of experts beside dense ones of equal active FLOPs",
-    .examples = "fathom bench moe\nfathom bench moe --precision f32 --pairs 15",
-    .options = tables,
+    .examples = "fathom bench moe\nfathom bench moe --precision f32 --pairs 15\n"
+                "fathom bench moe --equal-loss --size f-1m --input input.txt --minutes 12",
+    .options = moe_tables,
     .run = run_moe,
     .threads = true};
 static const command loop_bench_command = {
     .name = "loop",
     .summary = "a whole run against its plan, and what it does beside its steps",
     .examples = "fathom bench loop --size f-5m\n"
-                "fathom bench loop --size f-1m,f-5m,f-15m,shakespeare-char",
+                "fathom bench loop --size f-1m,f-5m,f-15m,shakespeare-char --runs 3",
     .options = tables,
     .run = run_loop,
     .threads = true};

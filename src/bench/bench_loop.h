@@ -5,10 +5,10 @@
 
 #include "kernels/kernels_bench.h"
 
-/* For each recipe of the list, a run of about `seconds`. "plan/time": what `train -n` says over what
- * the run took. "loop/...": share of a run of ten minutes, with its default intervals, that loading,
+/* For each recipe of the list, `runs` runs of about `seconds`, each planned right before it. "plan/time":
+ * what `train -n` says over what the run took, and the median of the runs. Of the last run: "loop/...": share of a run of ten minutes, with its default intervals, that loading,
  * logging, samples and checkpoints take; and a step inside the loop over a bare one. */
-status bench_loop(const char *names, double seconds, bench_table *t) MUST_CHECK;
+status bench_loop(const char *names, double seconds, int runs, bench_table *t) MUST_CHECK;
 
 /* For each recipe: steps a second alone and beside one and two processes that keep a CPU busy, in
  * turns of about `seconds` in all. The ratio is to the rate alone. */

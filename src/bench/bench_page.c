@@ -41,6 +41,13 @@ static const section sections[] = {
      "for, over a bare step."},
     {"contention", "Company",
      "Training beside processes that keep a CPU busy, over training alone."},
+    {"recompute", "Recomputing",
+     "Steps with `--recompute selective` and `full` over steps without, taking turns. Bytes of "
+     "activations as the arena counted them while training, the planned ones as floor: all, inputs "
+     "of blocks, outputs saved inside them, and the one block that lives at a time."},
+    {"moe", "Experts against dense",
+     "The seconds a size with experts needs to a validation loss, those of its dense twin of equal "
+     "active FLOPs as floor; the geometric mean of the ratios over the seeds and its interval."},
     {"train", "Training",
      "Whole steps. `train/model` compares with the sum of the step's kernels each timed alone at "
      "its own shape; `train/peak` with the peak of the arithmetic (this is the model FLOP "

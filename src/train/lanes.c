@@ -87,6 +87,7 @@ static status run_micro_batch(model *m, const row_set *rows, int first, int n, b
                                         .products = options->products,
                                         .profile = backward ? options->profile : NULL});
     if (s == STATUS_OK) s = model_forward(m, &t, &batch, &out);
+    kept_bytes kept = t.kept;
     if (s == STATUS_OK && backward) s = tape_backward(&t);
     arena_reset(memory, mark);
     if (s != STATUS_OK) return s;
@@ -95,6 +96,8 @@ static status run_micro_batch(model *m, const row_set *rows, int first, int n, b
     result->balance_loss += out.balance_loss;
     result->counted += out.counted;
     result->mtp_counted += out.mtp_counted;
+    if (kept.inputs + kept.outputs > result->kept.inputs + result->kept.outputs)
+        result->kept = kept;
     return STATUS_OK;
 }
 

@@ -30,6 +30,7 @@ typedef struct gradient_result {
     double loss_sum, mtp_sum,
         balance_loss; /* nats over all counted targets; balance per sequence */
     int64_t counted, mtp_counted;
+    kept_bytes kept; /* by checkpoints, of the micro-batch that kept most */
 } gradient_result;
 
 status lanes_init(lanes *l, int n, int64_t count) MUST_CHECK;

@@ -183,6 +183,11 @@ int64_t train_probe_tokens(const train_probe *p) {
     return p->trainer.settings.batch_tokens;
 }
 
+train_activations train_probe_activations(const train_probe *p) {
+    const trainer *t = &p->trainer;
+    return (train_activations){(int64_t)t->step_memory.peak, t->kept.inputs, t->kept.outputs};
+}
+
 void train_probe_close(train_probe *p) {
     if (p == NULL) return;
     trainer_close(&p->trainer);

@@ -71,7 +71,13 @@ typedef struct train_probe train_probe;
 status train_probe_open(train_probe **out, const train_settings *s) MUST_CHECK;
 status train_probe_step(train_probe *p, double *seconds) MUST_CHECK;
 int64_t train_probe_tokens(const train_probe *p); /* of a step */
-void train_probe_close(train_probe *p);           /* accepts NULL */
+/* Activations of the steps so far as the arena counted them, not as planned: bytes at the peak, and of
+ * these what checkpoints kept until backward. */
+typedef struct train_activations {
+    int64_t all, inputs, outputs;
+} train_activations;
+train_activations train_probe_activations(const train_probe *p);
+void train_probe_close(train_probe *p); /* accepts NULL */
 
 /* Tokens per second of whole steps (forward, backward, update) of these settings, measured for
  * about `seconds` on random weights and the real data. */

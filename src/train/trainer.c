@@ -27,7 +27,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define MICRO_TOKENS 8192 /* larger forwards gain no speed and cost memory */
+#define MICRO_TOKENS  8192 /* larger forwards gain no speed and cost memory */
+#define MEASURED_MOST 1024 /* steps */
 #if defined(__SANITIZE_THREAD__)
 #define DRY_RESERVE ((size_t)1 << 38) /* the thread sanitizer leaves less address space */
 #else
@@ -250,6 +251,7 @@ status trainer_step(trainer *t, step_report *r) {
                 (profile_work){PROFILE_BYTES, 0, 4.0 * (double)(n * t->rows.seq_len)});
     t->gradient.step = t->state.step;
     TRY(lanes_gradient(&t->lanes, &t->model, &t->rows, &t->gradient, &t->step_memory, &g));
+    t->kept = g.kept;
     r->counted = g.counted;
     r->loss = g.counted > 0 ? g.loss_sum / (double)g.counted : 0;
     r->mtp_loss = g.mtp_counted > 0 ? g.mtp_sum / (double)g.mtp_counted : 0;
@@ -284,16 +286,17 @@ static int compare_seconds(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* The median step: the first pays for page faults, and a busy machine disturbs single ones. */
+/* The median step of all that time, short as they may be: the first pays for page faults, and a busy
+ * machine disturbs single ones. */
 status trainer_measure(trainer *t, double seconds, double *tokens_per_second) {
-    double taken[64], began = clock_seconds();
+    double taken[MEASURED_MOST], began = clock_seconds();
     step_report r;
     int n = 0;
     do {
         double from = clock_seconds();
         TRY(trainer_step(t, &r));
         taken[n++] = clock_seconds() - from;
-    } while (n < 2 || (n < 64 && clock_seconds() - began < seconds && !interrupted()));
+    } while (n < 2 || (n < MEASURED_MOST && clock_seconds() - began < seconds && !interrupted()));
     qsort(taken + 1, (size_t)n - 1, sizeof *taken, compare_seconds);
     double median = taken[1 + (n - 1) / 2];
     *tokens_per_second = (double)(t->settings.batch_tokens) / (median > 0 ? median : 1e-9);

@@ -20,8 +20,9 @@ typedef struct trainer {
     arena step_memory;
     gradient_options gradient;
     train_state state;
-    double peak;    /* FLOP/s of the kind of products, measured; 0 = not yet */
-    double loading; /* seconds in the loader so far */
+    double peak;     /* FLOP/s of the kind of products, measured; 0 = not yet */
+    double loading;  /* seconds in the loader so far */
+    kept_bytes kept; /* by checkpoints of the last step, in one micro-batch */
 } trainer;
 
 /* What one step was like. */

@@ -34,6 +34,44 @@ TEST(pool_runs_each_chunk_once) {
     CHECK(pool_threads() == 1, "threads left");
 }
 
+/* Chunks of all lanes add up to those of the job; spans of a lane do not overlap; what has no room is
+ * counted, not written. */
+TEST(pool_threads_note_their_spans) {
+    enum { THREADS = 3, JOBS = 40, ROOM = 30 };
+    static pool_span spans[THREADS][ROOM];
+    static work w;
+    pool_lane lanes[THREADS];
+    int64_t chunks[JOBS] = {0}, noted = 0, lost = 0;
+    for (int i = 0; i < THREADS; i++)
+        lanes[i] = (pool_lane){.spans = spans[i], .room = ROOM};
+    REQUIRE_OK(pool_start(THREADS));
+    pool_record(lanes);
+    for (int job = 0; job < JOBS; job++)
+        pool_for(2 + job, count, &w);
+    pool_record(NULL);
+    pool_for(20, count, &w);
+    pool_stop();
+    uint32_t first = UINT32_MAX;
+    for (int i = 0; i < THREADS; i++)
+        if (lanes[i].n > 0 && spans[i][0].job < first) first = spans[i][0].job;
+    for (int i = 0; i < THREADS; i++)
+        for (int64_t k = 0; k < lanes[i].n; k++) {
+            const pool_span *s = &spans[i][k];
+            REQUIRE(s->job - first < JOBS && s->chunks > 0, "a span of job %u", s->job - first);
+            CHECK(s->ended >= s->began, "it ends before it begins");
+            CHECK(k == 0 || s->began >= spans[i][k - 1].ended - 1e-6, "spans overlap");
+            chunks[s->job - first] += s->chunks;
+        }
+    for (int i = 0; i < THREADS; i++)
+        lost += lanes[i].lost;
+    for (int job = 0; job < JOBS; job++) {
+        CHECK(chunks[job] <= 2 + job, "job %d: %d chunks", job, (int)chunks[job]);
+        noted += chunks[job];
+    }
+    CHECK(noted + lost == JOBS * 2 + JOBS * (JOBS - 1) / 2, "%d noted, %d lost", (int)noted,
+          (int)lost);
+}
+
 static void nested(void *context, int64_t chunk) {
     (void)chunk;
     pool_for(10, count, context);

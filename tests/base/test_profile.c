@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 static void wait_until(double seconds) {
     while (clock_seconds() < seconds) {
@@ -83,7 +84,7 @@ TEST(profile_rows_beyond_the_table_share_the_last) {
 /* Every complete event has its fields, lies inside the step before or after it in time, and the
  * laps of a step do not overlap. */
 static void check_events(const json_t *events) {
-    double last_end = 0;
+    double last_end[8] = {0}; /* by lane */
     int complete = 0, steps = 0;
     size_t i;
     json_t *e;
@@ -104,9 +105,11 @@ static void check_events(const json_t *events) {
             steps++;
             continue;
         }
-        CHECK(began >= last_end - 2e-3 && took >= 0, "%s begins at %g before %g", name, began,
-              last_end);
-        last_end = began + took;
+        json_int_t lane = json_integer_value(json_object_get(e, "tid"));
+        REQUIRE(lane >= 1 && lane < 8, "lane %d", (int)lane);
+        CHECK(began >= last_end[lane] - 2e-3 && took >= 0, "%s begins at %g before %g", name, began,
+              last_end[lane]);
+        last_end[lane] = began + took;
     }
     CHECK(steps == 2 && complete >= 2 + 6 + 2, "%d events, %d steps", complete, steps);
 }
@@ -126,16 +129,62 @@ TEST(profile_trace_is_a_chrome_trace) {
     json_decref(trace);
 }
 
+static void sleep_a_little(void *context, int64_t chunk) {
+    (void)context, (void)chunk;
+    struct timespec nap = {.tv_nsec = 300000};
+    nanosleep(&nap, NULL);
+}
+
+/* Two laps with a job each: every thread that worked has its lane, and its spans the lap's name. */
+TEST(profile_trace_has_a_lane_for_each_thread_of_the_pool) {
+    char path[PATH_SIZE];
+    profile p;
+    json_t *trace, *events, *e;
+    size_t i;
+    int64_t chunks[2] = {0}, lanes = 0;
+    REQUIRE_OK(path_join(path, test_folder(), "lanes.json"));
+    REQUIRE_OK(pool_start(3));
+    REQUIRE_OK(profile_init(&p));
+    CHECK(p.n_lanes == 3, "%d lanes", p.n_lanes);
+    profile_begin(&p, 1);
+    pool_for(12, sleep_a_little, NULL);
+    profile_lap(&p, "product", "forward", some);
+    pool_for(9, sleep_a_little, NULL);
+    profile_lap(&p, "attention", "", some);
+    profile_end(&p);
+    pool_for(5, sleep_a_little, NULL); /* after the step: not recorded */
+    REQUIRE_OK(profile_write_trace(&p, path));
+    profile_clear(&p);
+    pool_stop();
+    REQUIRE_OK(json_read(path, &trace));
+    REQUIRE_OK(json_get_array(trace, "traceEvents", &events, path));
+    json_array_foreach(events, i, e) {
+        const char *name = json_string_value(json_object_get(e, "name"));
+        const json_t *n = json_object_get(json_object_get(e, "args"), "chunks");
+        bool first = strcmp(name, "product forward") == 0;
+        lanes += strcmp(name, "thread_name") == 0;
+        if (n == NULL) continue;
+        CHECK(first || strcmp(name, "attention") == 0, "a span of %s", name);
+        CHECK(json_integer_value(json_object_get(e, "tid")) >= 2, "a span on the main lane");
+        chunks[!first] += json_integer_value(n);
+    }
+    CHECK(lanes == 4 && chunks[0] == 12 && chunks[1] == 9, "%d lanes, %d and %d chunks", (int)lanes,
+          (int)chunks[0], (int)chunks[1]);
+    json_decref(trace);
+}
+
 TEST(profile_reports_failures) {
     profile p;
     int64_t live = mem_live_blocks();
     char path[PATH_SIZE];
     REQUIRE_OK(path_join(path, test_folder(), "no-such-folder/trace.json"));
-    for (int n = 1; n <= 2; n++) {
+    REQUIRE_OK(pool_start(2));
+    for (int n = 1; n <= 5; n++) { /* the arena, events, lanes, spans of two threads */
         mem_fail_at(n);
         CHECK(profile_init(&p) == STATUS_MEMORY, "failure %d was swallowed", n);
         mem_fail_at(0);
     }
+    pool_stop();
     REQUIRE_OK(profile_init(&p));
     CHECK(profile_write_trace(&p, path) != STATUS_OK, "a trace without a folder");
     profile_clear(&p);

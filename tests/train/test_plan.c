@@ -115,6 +115,70 @@ TEST(planned_memory_is_within_5_percent_or_8_mebibytes) {
     }
 }
 
+/* What the arena counts while training against the dry tape of the plan: all of it, and what
+ * checkpoints keep. */
+static void expect_counted(const char *name, const train_settings *s) {
+    static const char *const policies[] = {"none", "selective", "full"};
+    for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_FULL; policy++) {
+        train_settings one = *s;
+        train_plan p;
+        train_probe *probe;
+        double seconds;
+        one.recompute = (recompute_policy)policy;
+        REQUIRE_OK(plan_make(&one, 0, &p));
+        REQUIRE_OK(train_probe_open(&probe, &one));
+        for (int i = 0; i < 2; i++)
+            REQUIRE_OK(train_probe_step(probe, &seconds));
+        train_activations a = train_probe_activations(probe);
+        train_probe_close(probe);
+        CHECK(a.all == p.by_policy[policy],
+              "%s, %s: %" PRId64 " bytes counted, %" PRId64 " planned", name, policies[policy],
+              a.all, p.by_policy[policy]);
+        CHECK(a.inputs == p.kept_inputs && a.outputs == p.kept_outputs,
+              "%s, %s: kept %" PRId64 " + %" PRId64 ", planned %" PRId64 " + %" PRId64, name,
+              policies[policy], a.inputs, a.outputs, p.kept_inputs, p.kept_outputs);
+    }
+}
+
+TEST(planned_activations_are_what_the_arena_counts) {
+    train_settings s;
+    REQUIRE_OK(pool_start(2));
+    REQUIRE_OK(fixture_settings(&s, "counted-dense", FIXTURE_DENSE, 4));
+    expect_counted("dense", &s);
+    REQUIRE_OK(fixture_settings(&s, "counted-experts", FIXTURE_EXPERTS, 4));
+    expect_counted("experts", &s);
+    s.precision = PRECISION_BF16;
+    expect_counted("experts, bf16", &s);
+    static const plan_case f5m = {
+        .size = "f-5m", .vocab_size = 4096, .seq_len = 256, .batch_tokens = 1024, .grad_lanes = 1};
+    REQUIRE_OK(case_settings(&s, &f5m, fixture_folder()));
+    s.resume = RESUME_AUTO;
+    expect_counted("f-5m", &s);
+    pool_stop();
+}
+
+/* Dry: nothing of the model is computed. The shape that `fathom bench train` has by default. */
+TEST(recomputation_saves_half_and_four_fifths_of_f_50m) {
+    static const plan_case f50m = {.size = "f-50m",
+                                   .vocab_size = 16384,
+                                   .seq_len = 512,
+                                   .batch_tokens = 16384,
+                                   .grad_lanes = 8};
+    train_settings s;
+    train_plan p;
+    REQUIRE_OK(case_settings(&s, &f50m, fixture_folder()));
+    fixture_text(40000);
+    if (memory_available() < INT64_C(8) << 30) SKIP("less than 8 GiB of memory");
+    REQUIRE_OK(plan_make(&s, 0, &p));
+    double none = (double)p.by_policy[RECOMPUTE_NONE],
+           selective = 1 - (double)p.by_policy[RECOMPUTE_SELECTIVE] / none,
+           full = 1 - (double)p.by_policy[RECOMPUTE_FULL] / none;
+    printf("  f-50m: selective saves %.1f %%, full %.1f %% of %.0f MiB\n", 100 * selective,
+           100 * full, none / (1 << 20));
+    CHECK(selective >= 0.5, "selective saves %.3f", selective);
+    CHECK(full >= 0.8, "full saves %.3f", full);
+}
+
 static bool plan_says(const train_plan *p, const char *words) {
     char *printed = NULL;
     size_t n = 0;
