@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <float.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
@@ -83,6 +84,33 @@ TEST(pool_nested_runs_in_place) {
     pool_for(7, nested, &w);
     for (int i = 0; i < 10; i++)
         CHECK(atomic_load(&w.runs[i]) == 7, "chunk %d", i);
+    pool_stop();
+}
+
+/* A thread of another program: its jobs, while the pool may be at work for another. */
+static void *other_thread(void *context) {
+    static _Thread_local work w; /* 1,000 counters: not on a small stack */
+    for (int job = 0; job < 2000; job++) {
+        for (int i = 0; i < 67; i++)
+            atomic_store(&w.runs[i], 0);
+        pool_for(67, count, &w);
+        for (int i = 0; i < 67; i++)
+            if (atomic_load(&w.runs[i]) != 1) atomic_fetch_add((_Atomic int *)context, 1);
+    }
+    arena *mine = pool_scratch(); /* goes back when the thread ends */
+    if (mine == NULL || arena_alloc(mine, 1) == NULL) atomic_fetch_add((_Atomic int *)context, 1);
+    return NULL;
+}
+
+TEST(pool_serves_threads_that_come_at_once) {
+    pthread_t threads[4];
+    _Atomic int wrong = 0;
+    REQUIRE_OK(pool_start(2));
+    for (int i = 0; i < 4; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, other_thread, &wrong) == 0, "no thread");
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(atomic_load(&wrong) == 0, "%d chunks ran twice or never", atomic_load(&wrong));
     pool_stop();
 }
 

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/watch.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -126,6 +127,42 @@ TEST(log_lines) {
     json_decref(event);
     mem_free(out);
     CHECK(log_file("/no/such/folder/log") == STATUS_IO, "logged into nowhere");
+}
+
+static void keep_line(void *context, log_level level, const char *message) {
+    char *kept = context;
+    snprintf(kept, 64, "%d %s", (int)level, message);
+}
+
+TEST(log_lines_go_to_a_listener_instead) {
+    char path[PATH_SIZE], kept[64] = "";
+    REQUIRE_OK(path_join(path, test_folder(), "err"));
+    log_listen(keep_line, kept);
+    char *out = stderr_of(some_log, path);
+    log_listen(NULL, NULL);
+    CHECK(out[0] == '\0' && strcmp(kept, "0 one a=1") == 0, "\"%s\", printed \"%s\"", kept, out);
+    mem_free(out);
+    out = stderr_of(some_log, path);
+    CHECK(strstr(out, "one a=1") != NULL, "not printed again: %s", out);
+    mem_free(out);
+}
+
+static bool two_only(void *context, double done, double total) {
+    int *calls = context;
+    return ++*calls < 3 && done < total;
+}
+
+TEST(watchers_see_and_stop_their_own_thread) {
+    int calls = 0;
+    REQUIRE_OK(watch_tell(1, 10));
+    watch_set(two_only, &calls);
+    REQUIRE_OK(watch_tell(1, 10));
+    REQUIRE_OK(watch_tell(2, 10));
+    CHECK(watch_tell(3, 10) == STATUS_CANCELLED && error_last()->id == F_CANCELLED, "not stopped");
+    CHECK(strstr(error_last()->where, "3 of 10") != NULL, "where: %s", error_last()->where);
+    watch_set(NULL, NULL);
+    REQUIRE_OK(watch_tell(4, 10));
+    CHECK(calls == 3, "%d calls", calls);
 }
 
 TEST(clock_stamps) {

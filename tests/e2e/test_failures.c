@@ -50,6 +50,35 @@ TEST(weights_whose_header_is_longer_than_the_file) {
     copying_again_mends("model.safetensors", "fathom chat m -p a");
 }
 
+TEST(a_model_that_does_not_fit_is_refused_with_numbers) {
+    if (!fixture_make() || !copy("run/model", "m")) return;
+    fails_and_keeps(F_MODEL_MEMORY, "m", "fathom chat m -p a --memory-limit 10K");
+    CHECK(says("fathom chat m -p a --memory-limit 10K", "keys "), "the keys are not counted");
+    CHECK(shell_ok("fathom chat m -p a --memory-limit 4G"), "it fits");
+}
+
+/* -- kept sessions -- */
+
+TEST(sessions_are_kept_and_damaged_ones_refused) {
+    static const char again[] = "fathom chat run -p ' and' --max-tokens 4 --session s.session";
+    if (!fixture_make()) return;
+    if (!shell_ok("rm -f s.session && fathom chat run -p house --max-tokens 4 --session s.session "
+                  "&& cp s.session good.session"))
+        return;
+    CHECK(shell_ok("%s", again), "a kept session is not gone on with");
+    CHECK(shell_ok("! cmp -s s.session good.session"), "the session was not kept again");
+    if (!shell_ok("cp good.session s.session") || !cut("s.session", 10)) return;
+    fails_and_keeps(F_SESSION, "run", again);
+    CHECK(says(again, "the header promises"), "what is missing is not said");
+    if (!shell_ok("cp good.session s.session") || !flip("s.session", 400)) return;
+    fails_and_keeps(F_SESSION, "run", again);
+    if (!shell_ok("cp good.session s.session && cp -r run other")) return;
+    if (!flip("other/model/model.safetensors", 20001)) return;
+    fails_and_keeps(F_SESSION_MODEL, "other",
+                    "fathom chat other -p ' and' --max-tokens 4 --session s.session");
+    CHECK(shell_ok("cp good.session s.session && %s", again), "the right file does not mend it");
+}
+
 TEST(weights_without_a_tensor) {
     if (!fixture_make() || !copy("run/model", "m")) return;
     if (!replace("m/model.safetensors", "\"model.norm.weight\"", "\"model.nurm.weight\"")) return;

@@ -382,6 +382,28 @@ TEST(library_sessions_run_in_threads) {
     fathom_model_close(m);
 }
 
+static void *work_alone(void *context) {
+    worker *w = context;
+    w->good = fathom_model_open(&w->m, tiny(11), NULL) == FATHOM_OK;
+    if (w->good) work(w);
+    fathom_model_close(w->m);
+    return NULL;
+}
+
+TEST(library_models_run_in_threads) {
+    worker w[3];
+    pthread_t threads[3];
+    (void)tiny(11);
+    for (int i = 0; i < 3; i++) {
+        w[i] = (worker){.number = 5};
+        REQUIRE(pthread_create(&threads[i], NULL, work_alone, &w[i]) == 0, "no thread");
+    }
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 3; i++)
+        CHECK(w[i].good && strcmp(w[0].text, w[i].text) == 0, "%d: \"%s\"", i, w[i].text);
+}
+
 static bool call_itself(void *context, const char *bytes, size_t n) {
     bench *b = context;
     (void)bytes, (void)n;
