@@ -8,6 +8,35 @@
 
 #include <string.h>
 
+/* -- what has no key, or another meaning elsewhere -- */
+
+static status no_key(const convert_job *j, const char *what, const char *why) {
+    return FAIL(F_CONVERT_VALUE, what, j->plan.in->path, why,
+                "keep the model in its Hugging Face form");
+}
+
+static status check_keys(convert_job *j) {
+    const model_config *c = &j->plan.in->m.config;
+    const rope_scaling *s = &c->rope;
+    bool latent = c->family == MODEL_DEEPSEEK_V3;
+    if (latent && s->kind == ROPE_YARN && s->mscale != s->mscale_all_dim)
+        return no_key(j, text("mscale is %g, mscale_all_dim %g", s->mscale, s->mscale_all_dim),
+                      "GGUF files have one number for both");
+    if (s->kind == ROPE_LLAMA3 && (s->low != 1 || s->high != 4))
+        return no_key(j, text("low_freq_factor is %g, high_freq_factor %g", s->low, s->high),
+                      "readers know the rule of llama3 by 1 and 4");
+    if (latent && c->q_lora_rank == 0 && c->n_layer != 26 && c->n_layer != 27)
+        convert_note(j->report,
+                     "llama.cpp reads a model without q_lora_rank only if it has 26 or "
+                     "27 layers; this has %d",
+                     (int)c->n_layer);
+    if (latent && !c->sigmoid && c->n_group > 1)
+        convert_note(j->report,
+                     "llama.cpp scores groups of experts by the sum of their two best, "
+                     "this model by the best one: some tokens are routed otherwise there");
+    return STATUS_OK;
+}
+
 static void put_own_keys(const convert_job *j, gguf_writer *w) {
     const gguf *f = j->plan.in->file;
     uint32_t type = recipes_main_type(&j->plan);
@@ -48,6 +77,7 @@ static status put_data(convert_job *j, gguf_writer *w, const recipe *t, row_room
 status convert_write_gguf(convert_job *j) {
     gguf_writer *w = NULL;
     row_room r;
+    if (j->plan.in->file == NULL) TRY(check_keys(j));
     TRY(row_room_make(&r, &j->plan));
     status s;
     TRY_GOTO(s, gguf_writer_new(&w, j->made));

@@ -173,6 +173,7 @@ model_config latent_config(void) {
                           .norm_topk_prob = true,
                           .sigmoid = true,
                           .routed_scaling_factor = 2.5,
+                          .n_mtp = 1,
                           .balance_alpha = 1e-4,
                           .bos_id = 256,
                           .eos_id = 257};

@@ -267,5 +267,8 @@ TEST(convert_refuses_before_it_writes) {
     refused(a, in_folder("x.gguf"), to(CONVERT_HF, CONVERT_KEEP), F_USAGE);
     refused(a, in_folder("x"), to(CONVERT_GGUF, CONVERT_KEEP), F_USAGE);
     refused(in_folder("nowhere"), in_folder("x"), to(CONVERT_HF, CONVERT_KEEP), F_MISSING);
+    REQUIRE_OK(folder_remove(b));
+    REQUIRE_OK(make_folder(b, "deepseek_v3-amplitude", DTYPE_F32, 1));
+    refused(b, in_folder("x.gguf"), to(CONVERT_GGUF, CONVERT_KEEP), F_CONVERT_VALUE);
     CHECK(nothing_at(in_folder("x")) && nothing_at(in_folder("x.gguf")), "something was written");
 }
