@@ -2,7 +2,8 @@
  *
  * Rows are grouped by the first word of their name (before '/') in order of first appearance, so a
  * new benchmark shows up without a change here; the words known below get a title and a sentence.
- * Nothing on the page is typed by hand: machine, load, commit and figures all come from the run.
+ * No figure on the page is typed by hand: machine, load, commit and numbers all come from the run. The
+ * last section says in words how other programs are set beside this one.
  */
 #include "bench/bench_page.h"
 
@@ -137,6 +138,46 @@ static status put_section(file_writer *w, const bench_table *t, int first) {
     return STATUS_OK;
 }
 
+/* What to install and run to set other programs beside this one. Figures of theirs are not typed in
+ * here: whoever measures has both numbers from the same machine and minute. */
+static status put_peers(file_writer *w) {
+    static const char *const words[] = {
+        "\n## Other programs\n\n"
+        "Rates of other programs mean something only beside ours from the same machine and the "
+        "same "
+        "minutes: run the two in turn, at least three times, on a quiet machine, and compare "
+        "medians. "
+        "`fathom bench train --json` has our side in `result.rows`, `train/model SIZE KIND`.\n\n",
+        "| program | install | run | ours |\n|---|---|---|---|\n",
+        "| PyTorch, CPU | a virtual environment with `pip install torch` (the CPU build) | "
+        "`tests/peers/torch_gpt.py 8x320 bf16 compile 8`: the same shape in bf16 autocast, "
+        "`torch.compile`, fused attention (SDPA), fused AdamW; 16,384 tokens an update. Try `f32`, "
+        "`eager` and 4 to 32 rows a forward, the best counts. Shapes 8x320 (15 M), 12x512 (55 M), "
+        "12x768 (124 M) | `fathom bench train --size dense-8x320` |\n",
+        "| llm.c | its repository, `make train_gpt2 OMP=1`, GPT-2 124M weights and the "
+        "tiny Shakespeare tokens of its starter pack | `OMP_NUM_THREADS=<cores> ./train_gpt2`, "
+        "which "
+        "takes B 4 and T 64; milliseconds of a step are printed, 256 tokens each. For 4,096 tokens "
+        "a "
+        "step set B 64 in `train_gpt2.c` | `fathom bench train --size dense-12x768 --seq-len 64 "
+        "--batch-tokens 256`, then `--batch-tokens 4096`, with `--precision f32` and with bf16 |\n",
+        "| llama.cpp, finetune | its repository, `cmake -B build -DGGML_NATIVE=ON`, target "
+        "`llama-finetune`; `pip install gguf numpy` | `tests/peers/llama_gguf.py 27m.gguf`, then "
+        "`llama-finetune -m 27m.gguf -f TEXT -c 512 -b 512 -ub 512 -epochs 1 -opt adamw -lr 3e-4 "
+        "-fa "
+        "off`; TEXT of some 10 KB. `data=` of its progress line times 512 tokens, over `t=` | "
+        "`fathom "
+        "bench train --size dense-8x512 --precision f32` |\n",
+        "| tiktoken, Hugging Face tokenizers | `pip install tiktoken tokenizers` | encode the same "
+        "file in one thread, best of five, after one pass: `tiktoken.get_encoding(\"o200k_base\")."
+        "encode_ordinary(text)`, `Tokenizer.from_file(FILE).encode(text)` | `fathom bench "
+        "tokenizer "
+        "--input FILE --tokenizer TOKENIZER` |\n"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        TRY(put(w, words[i]));
+    return STATUS_OK;
+}
+
 static status put_page(file_writer *w, const bench_table *t, const char *command) {
     TRY(put_head(w, t, command));
     for (int i = 0; i < t->n; i++) {
@@ -145,7 +186,7 @@ static status put_page(file_writer *w, const bench_table *t, const char *command
             seen = same_word(t->rows[k].name, t->rows[i].name);
         if (!seen) TRY(put_section(w, t, i));
     }
-    return STATUS_OK;
+    return put_peers(w);
 }
 
 status bench_page_write(const char *path, const bench_table *t, const char *command) {

@@ -43,6 +43,10 @@ TEST(page_has_every_row_once_under_its_title) {
         "dX m1 | portable | 2 | 75 GFLOP/s | 100 | 0.75 |",
         "32 KiB | portable | 2 | 123456 GFLOP/s | | |",
         "`fathom bench all`",
+        "## Other programs",
+        "tests/peers/torch_gpt.py 8x320",
+        "llama-finetune -m",
+        "./train_gpt2",
     };
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++)
         CHECK(count(page, once[i]) == 1, "%d times: %s", count(page, once[i]), once[i]);
