@@ -33,7 +33,7 @@
 #define ROW_BLOCK_MOST 384       /* the same where more of them pay */
 #define B_STREAMED     (8 << 20) /* bytes of a B that no cache keeps */
 #define FORM_BYTES     (2 << 20) /* of A formed ahead in a phase, where B is packed */
-#define CHUNKS_WANTED  16        /* per product, where the shape allows */
+#define CHUNKS_WANTED  16        /* per job, where the shapes allow */
 #define IN_PLACE_ROWS  16        /* up to here an f32 A is read where it lies */
 #define LINE           64        /* bytes of a cache line */
 #define LINES_AHEAD    4         /* lines of columns fetched ahead of those being copied */
@@ -436,12 +436,12 @@ static int64_t rows_of_block(const gemm_plan *plan) {
     return ceil_div(ceil_div(call->m, blocks), rows) * rows;
 }
 
-static void plan_grid(gemm_plan *plan) {
+static void plan_grid(gemm_plan *plan, int n_plans) {
     const gemm_call *call = plan->call;
     plan->row_block = rows_of_block(plan);
     plan->row_blocks = ceil_div(call->m, plan->row_block);
     plan->strips = ceil_div(call->n, STRIP);
-    int64_t panels = ceil_div(CHUNKS_WANTED, plan->row_blocks);
+    int64_t panels = ceil_div(CHUNKS_WANTED, plan->row_blocks * n_plans);
     int64_t block_flops = 2 * min_i64(call->m, plan->row_block) * call->n * call->k;
     panels = max_i64(1, min_i64(panels, block_flops / plan->kernels->chunk_flops));
     plan->panel_strips = ceil_div(plan->strips, panels);
@@ -465,7 +465,7 @@ static status plan_form(gemm_plan *plan, arena *scratch) {
 }
 
 /* k_count 0 leaves the product out of the job. */
-static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) {
+static status plan_init(gemm_plan *plan, const gemm_call *call, int n_plans, arena *scratch) {
     plan->call = call;
     plan->kernels = product_table(call->type);
     if (call->m <= 0 || call->n <= 0) return STATUS_OK;
@@ -475,7 +475,7 @@ static status plan_init(gemm_plan *plan, const gemm_call *call, arena *scratch) 
     }
     plan->phase = call->b != NULL ? call->k : min_i64(call->k, K_PHASE);
     plan->k_step = even_k(plan->kernels, plan->phase);
-    plan_grid(plan);
+    plan_grid(plan, n_plans);
     plan->strip_stride = strip_bytes(plan->kernels, plan->phase);
     plan->b = call->b != NULL ? call->b->data
                               : arena_alloc(scratch, (size_t)(plan->strips * plan->strip_stride));
@@ -504,7 +504,7 @@ static bool job_phase(gemm_job *job, int64_t phase) {
 
 static status job_run(gemm_job *job, const gemm_call *calls, arena *scratch) {
     for (int i = 0; i < job->n_plans; i++)
-        TRY(plan_init(&job->plans[i], &calls[i], scratch));
+        TRY(plan_init(&job->plans[i], &calls[i], job->n_plans, scratch));
     for (int64_t phase = 0; job_phase(job, phase); phase++) {
         pool_for(job->n_pieces + job->n_forms, prepare_chunk, job);
         pool_for(job->n_chunks, gemm_chunk, job);
