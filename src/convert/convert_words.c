@@ -160,12 +160,26 @@ static status write_tokenizer_config(const convert_job *j) {
     return s;
 }
 
+/* Readers of the Hugging Face form refuse keys they do not know; what ours says (BOS, EOS) is also in
+ * tokenizer_config.json. */
+static status plain_tokenizer(const convert_job *j) {
+    char path[PATH_SIZE];
+    json_t *o;
+    if (j->plan.o->form != CONVERT_HF) return STATUS_OK;
+    TRY(path_join(path, j->made, "tokenizer.json"));
+    TRY(json_read(path, &o));
+    status s = json_object_del(o, "fathom") == 0 ? json_write(path, o) : STATUS_OK;
+    json_decref(o);
+    return s;
+}
+
 static status copy_folder(const convert_job *j) {
     for (size_t i = 0; i < COUNT(model_files); i++)
         TRY(copy_file(j, model_files[i]));
     if (j->plan.o->form == CONVERT_FATHOM) TRY(copy_file(j, KEYS_FILE));
     TRY(convert_config(j));
     TRY(write_tokenizer_config(j));
+    TRY(plain_tokenizer(j));
     return note_files(j);
 }
 
@@ -207,6 +221,7 @@ static status unpack_file(const convert_job *j) {
     TRY(path_join(path, j->made, "tokenizer.json"));
     TRY(tokenizer_save(j->plan.in->words.tokenizer, path));
     TRY(write_tokenizer_config(j));
+    TRY(plain_tokenizer(j));
     TRY(write_generation_config(j));
     if (j->plan.o->form == CONVERT_FATHOM) return keep_keys(j);
     convert_note(j->report, "keys without a place in config.json stay behind (names, licences)");

@@ -105,6 +105,10 @@ TEST(convert_gguf_blocks_to_published_folders) {
         REQUIRE_OK(make_blocks(a, &c, QUANT_Q8_0));
         REQUIRE_OK(convert_model(a, b, &o, &r));
         CHECK(r.logits_compared && r.n_notes > 0, "compared and noted");
+        json_t *words;
+        REQUIRE_OK(json_read(text("%s/tokenizer.json", b), &words));
+        CHECK(json_object_get(words, "fathom") == NULL, "a key that other readers refuse");
+        json_decref(words);
         safetensors *f;
         REQUIRE_OK(safetensors_open(&f, b));
         for (int k = 0; k < safetensors_count(f); k++)
