@@ -9,6 +9,8 @@
  */
 #include "tokens/template_internal.h"
 
+#include "base/utf8.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -16,10 +18,10 @@
 
 /* -- characters -- */
 
+/* Strings are well-formed, but a slice of bytes from outside may start or end anywhere. */
 size_t utf8_step(const char *bytes, size_t n, size_t at) {
-    uint8_t c = (uint8_t)bytes[at];
-    size_t length = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    return length < n - at ? length : n - at;
+    size_t length = utf8_sequence((const uint8_t *)bytes + at, n - at);
+    return length > 0 ? length : 1;
 }
 
 int32_t utf8_at(const char *bytes, size_t n) {

@@ -339,28 +339,41 @@ TEST(template_nesting_is_bounded) {
     }
 }
 
-/* Every cut and many single-byte changes of a real template: an error or a text, never a crash. */
+/* Renders a damaged template: a text, or an error with its line and advice. */
+static bool refuses(const char *source, size_t n, const json_t *variables, const char *change) {
+    template_output out;
+    error_clear();
+    bool refused = render(source, n, variables, &out) == NULL;
+    const error_report *e = error_last();
+    template_output_clear(&out);
+    if (!refused) return false;
+    CHECK(e->id == F_TEMPLATE || e->id == F_TEMPLATE_UNSUPPORTED || e->id == F_TEMPLATE_RENDER ||
+              e->id == F_TEMPLATE_LIMIT,
+          "%s: F%04d", change, (int)e->id);
+    CHECK(strstr(e->where, "line ") != NULL && e->what[0] && e->why[0] && e->fix[0],
+          "%s: \"%s\" at \"%s\" because \"%s\"", change, e->what, e->where, e->why);
+    return true;
+}
+
+/* Every cut and many single-byte changes of a real template: an error that names its line or a
+ * text, never a crash. */
 TEST(template_survives_damage) {
     size_t n;
     char *source = read_golden("llama3.jinja", &n);
     REQUIRE(source != NULL, "no template");
     json_t *talks = read_golden_json("conversations.json");
     json_t *variables = variables_of(json_array_get(talks, 5));
-    int refused = 0;
-    for (size_t cut = 0; cut < n; cut += 7) {
-        template_output out;
-        refused += render(source, cut, variables, &out) == NULL;
-        template_output_clear(&out);
-    }
+    int cuts = 0, bytes = 0;
+    for (size_t cut = 0; cut < n; cut += 7)
+        cuts += refuses(source, cut, variables, text("cut to %zu bytes", cut));
     for (size_t at = 0; at < n; at += 3) {
-        template_output out;
         char kept = source[at];
         source[at] = "{}%'(|x\n"[at % 8];
-        refused += render(source, n, variables, &out) == NULL;
-        template_output_clear(&out);
+        bytes += refuses(source, n, variables, text("byte %zu changed", at));
         source[at] = kept;
     }
-    CHECK(refused > 200, "%d refused", refused);
+    CHECK(cuts + bytes > 200, "%d refused", cuts + bytes);
+    printf("  %d cuts and %d changed bytes refused, each with its line\n", cuts, bytes);
     json_decref(variables);
     json_decref(talks);
     mem_free(source);

@@ -4,6 +4,7 @@
 #include "token_text.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "tokens/tokens_internal.h"
 
@@ -386,6 +387,102 @@ TEST(tokenizer_accepts_other_spellings) {
     mem_free(changed);
     mem_free(whole);
     tokenizer_free(t);
+    mem_free(json);
+}
+
+/* -- mutations: every value of the file in turn becomes one of another kind -- */
+
+typedef struct mutation_count {
+    int made, refused;
+} mutation_count;
+
+/* Parses what the root now is: accepted, or an error that names the file. */
+static void try_mutation(json_t *root, const char *path, mutation_count *c) {
+    char *json = json_line(root);
+    REQUIRE(json != NULL, "no memory");
+    tokenizer *t;
+    error_clear();
+    status s = tokenizer_parse(&t, json, strlen(json), "bad.json");
+    const error_report *e = error_last();
+    c->made++;
+    c->refused += s != STATUS_OK;
+    if (s != STATUS_OK) {
+        CHECK(e->id == F_TOKENIZER || e->id == F_TOKENIZER_UNSUPPORTED, "%s: F%04d", path,
+              (int)e->id);
+        CHECK(strstr(e->where, "bad.json") != NULL && e->what[0] && e->why[0] && e->fix[0],
+              "%s: \"%s\" at \"%s\" because \"%s\"", path, e->what, e->where, e->why);
+    }
+    tokenizer_free(t);
+    mem_free(json);
+}
+
+/* Replaces (NULL: removes) the member of an object or list, tries, and puts it back. */
+static void mutate(json_t *root, json_t *parent, const char *key, size_t index, json_t *value,
+                   const char *path, mutation_count *c) {
+    json_t *kept =
+        json_incref(key != NULL ? json_object_get(parent, key) : json_array_get(parent, index));
+    if (key != NULL && value != NULL) json_object_set_new(parent, key, value);
+    if (key != NULL && value == NULL) json_object_del(parent, key);
+    if (key == NULL && value != NULL) json_array_set_new(parent, index, value);
+    if (key == NULL && value == NULL) json_array_remove(parent, index);
+    try_mutation(root, path, c);
+    if (key != NULL) json_object_set_new(parent, key, kept);
+    if (key == NULL && value != NULL) json_array_set_new(parent, index, kept);
+    if (key == NULL && value == NULL) json_array_insert_new(parent, index, kept);
+}
+
+static void mutate_all_kinds(json_t *root, json_t *parent, const char *key, size_t index,
+                             const char *path, mutation_count *c) {
+    for (int kind = 0; kind < 9; kind++) {
+        json_t *value = NULL;
+        switch (kind) {
+        case 0: break;
+        case 1: value = json_null(); break;
+        case 2: value = json_true(); break;
+        case 3: value = json_integer(-1); break;
+        case 4: value = json_real(0.5); break;
+        case 5: value = json_string(""); break;
+        case 6: value = json_string("\xE2\x82\xAC x"); break;
+        case 7: value = json_array(); break;
+        default: value = json_object();
+        }
+        mutate(root, parent, key, index, value, text("%s, kind %d", path, kind), c);
+    }
+}
+
+static void mutate_below(json_t *root, json_t *at, const char *path, mutation_count *c) {
+    char below[200];
+    const char *key;
+    json_t *value;
+    void *next;
+    int count = 0;
+    json_object_foreach_safe(at, next, key, value) {
+        if (count++ == 12) break; /* of the vocabulary a few */
+        snprintf(below, sizeof below, "%s.%.40s", path, key);
+        char name[80];
+        snprintf(name, sizeof name, "%s", key);
+        mutate_below(root, value, below, c);
+        mutate_all_kinds(root, at, name, 0, below, c);
+    }
+    for (size_t i = 0; i < json_array_size(at) && i < 3; i++) {
+        snprintf(below, sizeof below, "%s[%zu]", path, i);
+        mutate_below(root, json_array_get(at, i), below, c);
+        mutate_all_kinds(root, at, NULL, i, below, c);
+    }
+}
+
+TEST(tokenizer_mutations_name_their_place) {
+    size_t n;
+    char *json = small_json(&n);
+    json_t *root;
+    REQUIRE_OK(json_parse(json, n, "small.json", &root));
+    int64_t live = mem_live_blocks();
+    mutation_count c = {0};
+    mutate_below(root, root, "", &c);
+    CHECK(c.refused >= 200, "%d of %d refused", c.refused, c.made);
+    CHECK(mem_live_blocks() == live, "leak");
+    printf("  %d of %d mutations refused, each with its place\n", c.refused, c.made);
+    json_decref(root);
     mem_free(json);
 }
 
