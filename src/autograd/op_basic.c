@@ -95,7 +95,7 @@ var *op_embedding(tape *t, param *table, const int32_t *ids, int64_t n) {
     if (r == NULL) return t->poison;
     *r = (embedding_record){table, ids, y};
     if (tape_runs(t)) tape_fail(t, ids_check(table, ids, n));
-    if (tape_runs(t)) gather_rows(t->dtype, n, table->dim[1], table->master, ids, y->value.data);
+    if (tape_runs(t)) param_gather(t->params, table, n, ids, y->value.data);
     tape_lap(t, "embedding", "forward", work_moved(t, 2 * tensor_count(&y->value)));
     param_used(t, table);
     if (y->needs_grad) tape_push(t, "embedding", embedding_backward, r);

@@ -19,6 +19,7 @@
 
 #include "base/checked.h"
 #include "base/rng.h"
+#include "kernels/kernels.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -132,6 +133,25 @@ status param_set_allocate(param_set *s) {
     return STATUS_OK;
 }
 
+bool param_is_held(const param *p) {
+    return p->rank > 1 && p->kind != PARAM_ROUTER;
+}
+
+status param_set_hold(param_set *s) {
+    size_t bytes = ALIGNMENT;
+    for (int i = 0; i < s->n; i++)
+        if (!param_is_held(s->all[i]))
+            bytes += (size_t)s->all[i]->count * dtype_size(s->dtype) + ALIGNMENT;
+    TRY(arena_init(&s->memory, "small parameters", bytes));
+    for (int i = 0; i < s->n; i++) {
+        param *p = s->all[i];
+        if (param_is_held(p)) continue;
+        p->master = arena_zalloc(&s->memory, (size_t)p->count * dtype_size(s->dtype));
+        if (p->master == NULL) return STATUS_MEMORY;
+    }
+    return STATUS_OK;
+}
+
 void param_set_gradients(param_set *s, void *buffer) {
     s->grad = buffer;
     for (int i = 0; i < s->n; i++)
@@ -240,8 +260,57 @@ static void packs_fill(const param_set *s, param *p, int direction) {
     p->packed_version[direction] = p->version;
 }
 
+/* -- matrices that live packed -- */
+
+status param_hold(param_set *s, param *p, gemm_type type) {
+    TRY(packs_init(s));
+    TRY(packs_shape(s, p, PACK_FORWARD, type));
+    p->packed_version[PACK_FORWARD] = p->version;
+    p->held = true;
+    return STATUS_OK;
+}
+
+/* The source of a stacked matrix counts rows from its beginning. */
+typedef struct stacked_source {
+    gemm_row_source *rows;
+    void *context;
+    int64_t before;
+} stacked_source;
+
+static status stacked_rows(void *context, int64_t first, int n, void *room, const void **rows) {
+    const stacked_source *s = context;
+    return s->rows(s->context, s->before + first, n, room, rows);
+}
+
+status param_hold_rows(param *p, int64_t first, int64_t count, size_t size, gemm_row_source *rows,
+                       void *context) {
+    stack m = stack_of(p);
+    stacked_source from = {rows, context, first / m.out * m.out};
+    return gemm_pack_rows(&p->packed[PACK_FORWARD][first / m.out], first % m.out, count, size,
+                          stacked_rows, &from);
+}
+
+void param_gather(const param_set *s, const param *p, int64_t n, const int32_t *ids, void *y) {
+    if (!p->held) {
+        gather_rows(s->dtype, n, p->dim[1], p->master, ids, y);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        gemm_unpack_row(p->packed[PACK_FORWARD], ids[i], (float *)y + i * p->dim[1]);
+}
+
+static status held_backward(const param *p) {
+    return FAIL(F_INTERNAL, "a gradient through weights that are only read", p->name,
+                "the model was opened for inference and has no masters", "report this as a bug");
+}
+
 status param_packed(param_set *s, param *p, int direction, gemm_type type,
                     const packed_matrix **all_matrices) {
+    if (p->held && direction != PACK_FORWARD) return held_backward(p);
+    if (p->held) { /* in the type of its file, whatever is asked for */
+        *all_matrices = p->packed[PACK_FORWARD];
+        return STATUS_OK;
+    }
     TRY(packs_init(s));
     if (p->packed[direction] == NULL || p->packed[direction][0].type != type)
         TRY(packs_shape(s, p, direction, type));

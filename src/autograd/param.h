@@ -12,6 +12,9 @@
  * Packed copies (opaque, kernels/gemm.h) are made on first use after the master changed: the
  * forward one is B = W^T, the backward one B = W. A copy has one type at a time; asking for the
  * other one packs again.
+ *
+ * For inference a set can hold its matrices instead (param_set_hold): each lives once, as its forward
+ * packed copy, in the type of its file, without master. A held set has no gradients and is not saved.
  */
 #ifndef FATHOM_AUTOGRAD_PARAM_H
 #define FATHOM_AUTOGRAD_PARAM_H
@@ -49,6 +52,7 @@ typedef struct param {
     uint64_t packed_version[2];
     packed_matrix *packed[2]; /* [PACK_FORWARD, PACK_BACKWARD], one per stacked matrix */
     size_t packed_room[2];    /* bytes behind each packed matrix */
+    bool held;                /* no master: the forward copy is the matrix */
     param_view *views;
     int n_views;
 } param;
@@ -75,6 +79,16 @@ param *param_add(param_set *s, param_kind kind, const char *name, int rank, cons
 status param_add_view(param_set *s, param *p, const char *hf_name, int64_t first_row,
                       int64_t rows) MUST_CHECK;
 status param_set_allocate(param_set *s) MUST_CHECK; /* masters, zeroed */
+/* Instead: masters, zeroed, for those parameters only that param_is_held denies; s->master is NULL. */
+status param_set_hold(param_set *s) MUST_CHECK;
+bool param_is_held(const param *p); /* matrices, but no routers */
+/* Gives a matrix of such a set its room, of f32 by `type` (GEMM_F32, GEMM_F32_BF16, GEMM_F32_F16);
+ * then its rows, seen as [n * out, in]: gemm_pack_rows on rows of one of the stacked matrices. */
+status param_hold(param_set *s, param *p, gemm_type type) MUST_CHECK;
+status param_hold_rows(param *p, int64_t first, int64_t count, size_t size, gemm_row_source *rows,
+                       void *context) MUST_CHECK;
+/* Rows `ids` of a matrix [rows, in] as they are used, into y [n, in], a real each. */
+void param_gather(const param_set *s, const param *p, int64_t n, const int32_t *ids, void *y);
 /* Normal initialisation keyed by (seed, parameter name): adding a parameter moves no other. */
 void param_set_initialise(param_set *s, uint64_t seed);
 /* Points every parameter's gradient into `buffer` (count elements, not zeroed); NULL detaches. */

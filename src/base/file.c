@@ -121,9 +121,24 @@ void mapped_close(mapped_file *m) {
     *m = (mapped_file){0};
 }
 
-void mapped_forget(const void *bytes, size_t n) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)bytes / page * page;
-    if (n > 0) (void)madvise((void *)first, (uintptr_t)bytes + n - first, MADV_DONTNEED);
+/* The whole pages that [data, data + bytes) touches, or with `inside` those it covers. */
+static void advise(const void *data, size_t bytes, bool inside, int advice) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data, to = from + bytes;
+    from = inside ? (from + page - 1) / page * page : from / page * page;
+    to = inside ? to / page * page : to;
+    if (to > from) (void)madvise((void *)from, to - from, advice); /* absence costs speed only */
+}
+
+void mapped_expect(const void *data, size_t bytes) {
+#if defined(MADV_POPULATE_READ)
+    advise(data, bytes, false, MADV_POPULATE_READ);
+#else
+    advise(data, bytes, false, MADV_WILLNEED);
+#endif
+}
+
+void mapped_forget(const void *data, size_t bytes) {
+    advise(data, bytes, true, MADV_DONTNEED);
 }
 
 /* -- writing -- */

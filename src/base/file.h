@@ -24,8 +24,10 @@ typedef struct mapped_file {
 } mapped_file;
 status mapped_open(mapped_file *m, const char *path) MUST_CHECK;
 void mapped_close(mapped_file *m); /* accepts a zeroed one */
-/* Gives the memory behind these bytes of a mapped file back to the system; they stay readable. */
-void mapped_forget(const void *bytes, size_t n);
+/* Advice about bytes of a mapping: they are about to be read, all of them; or not soon again, so that
+ * this process gives the pages back (the page cache keeps them). */
+void mapped_expect(const void *data, size_t bytes);
+void mapped_forget(const void *data, size_t bytes);
 
 /* A buffered writer to the sibling of `path`. */
 typedef struct file_writer file_writer;

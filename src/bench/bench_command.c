@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/progress.h"
+#include "bench/bench_chat.h"
 #include "bench/bench_equal_loss.h"
 #include "bench/bench_folder.h"
 #include "bench/bench_loop.h"
@@ -25,7 +26,7 @@
 #include <string.h>
 
 typedef struct bench_settings {
-    const char *size, *page, *input, *tokenizer;
+    const char *size, *page, *input, *tokenizer, *model;
     int64_t seq_len, batch_tokens;
     int64_t pairs, runs;
     double seconds;
@@ -61,6 +62,8 @@ static const option rows[] = {
      "program. The text of `bench moe --equal-loss`, one file."},
     {"bench", "tokenizer", OPTION_STRING, offsetof(bench_settings, tokenizer), "",
      "Tokenizer to encode with; without it, the one that the benchmark trains."},
+    {"bench", "model", OPTION_STRING, offsetof(bench_settings, model), "",
+     "Model of `bench chat`: a folder or a GGUF file.", .value = "MODEL"},
 };
 static const option_table bench_options = {rows, sizeof rows / sizeof rows[0],
                                            sizeof(bench_settings), NULL};
@@ -341,6 +344,20 @@ static status run_moe(command_context *c) {
     return s;
 }
 
+static status run_chat(command_context *c) {
+    const bench_settings *o = c->settings[0];
+    bench_table t = {0};
+    if (c->dry_run) {
+        say(c, "would load %s and answer for a few seconds\n", o->model);
+        return STATUS_OK;
+    }
+    status s = bench_chat(o->model, &t);
+    if (s == STATUS_OK) s = print_rows(c, &t);
+    if (s == STATUS_OK) s = write_page(c, &t);
+    bench_table_clear(&t);
+    return s;
+}
+
 /* A benchmark of its own, over the recipes of --size. */
 static status run_recipes(command_context *c, double share,
                           status (*fn)(const char *names, double seconds, int runs,
@@ -404,6 +421,13 @@ static const command tokenizer_bench_command = {
     .options = tables,
     .run = run_tokenizer,
     .threads = true};
+static const command chat_bench_command = {
+    .name = "chat",
+    .summary = "from a model on disk to its first token, and the rate of the next ones",
+    .examples = "fathom bench chat --model runs/first\nfathom bench chat --model model.gguf",
+    .options = tables,
+    .run = run_chat,
+    .threads = true};
 static const command moe_command = {
     .name = "moe",
     .summary = "steps of a mixture of experts beside dense ones of equal active FLOPs",
@@ -440,6 +464,7 @@ static const command *const children[] = {&floors_command,
                                           &elements_command,
                                           &train_bench_command,
                                           &tokenizer_bench_command,
+                                          &chat_bench_command,
                                           &moe_command,
                                           &loop_bench_command,
                                           &contention_bench_command,

@@ -115,7 +115,7 @@ static status open_any(bundle *b, const char *path, bool weights) {
         goto done;
     }
     if (weights)
-        TRY_GOTO(s, model_open(&b->model, b->path));
+        TRY_GOTO(s, model_open_held(&b->model, b->path));
     else
         TRY_GOTO(s, model_config_read(&b->model.config, b->path));
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));

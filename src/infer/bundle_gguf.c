@@ -157,8 +157,8 @@ status bundle_open_gguf(bundle *b, const char *path, bool weights) {
     TRY_GOTO(s, open_words(b, f));
     b->model.config = config;
     if (!weights) goto done;
-    TRY_GOTO(s, model_init(&b->model, &config, DTYPE_F32));
-    s = model_load_gguf(&b->model, f);
+    TRY_GOTO(s, model_describe(&b->model, &config, DTYPE_F32));
+    s = model_hold_gguf(&b->model, f);
 done:
     gguf_close(f);
     return s;

@@ -431,15 +431,15 @@ done:
 }
 
 /* What runs where: printed to a person, and with --stats. */
-static void print_facts(const command_context *c, const bundle_facts *f) {
+static void print_facts(const command_context *c, const bundle_facts *f, double seconds) {
     const chat_settings *set = c->settings[0];
     bool person = isatty(STDIN_FILENO) && isatty(STDERR_FILENO) && set->prompt[0] == '\0';
     if (c->quiet || c->json || !(person || set->stats)) return;
     int threads = pool_threads();
-    fprintf(stderr, "%s parameters in %s, context %s in %s; %d thread%s, %s\n",
-            count_text(f->parameters), bytes_text((double)f->weight_bytes), count_text(f->context),
-            bytes_text((double)f->key_bytes), threads, threads == 1 ? "" : "s",
-            c->program->tier_name != NULL ? c->program->tier_name() : "");
+    fprintf(stderr, "%s parameters in %s, loaded in %.0f ms; context %s in %s; %d thread%s, %s\n",
+            count_text(f->parameters), bytes_text((double)f->weight_bytes), seconds * 1000,
+            count_text(f->context), bytes_text((double)f->key_bytes), threads,
+            threads == 1 ? "" : "s", c->program->tier_name != NULL ? c->program->tier_name() : "");
 }
 
 static status chat_run(command_context *c) {
@@ -464,12 +464,13 @@ static status chat_run(command_context *c) {
     session *s = NULL;
     chat_format *own = NULL;
     const chat_format *format;
+    double began = clock_seconds();
     TRY(bundle_open(&b, c->arguments[0]));
     status result;
     TRY_GOTO(result, engine_new(&e, &b.model, facts.context));
     TRY_GOTO(result, session_new(&s, e));
     TRY_GOTO(result, find_format(set, &b, &own, &format));
-    print_facts(c, &facts);
+    print_facts(c, &facts, clock_seconds() - began);
     result = format != NULL           ? talk_with(c, s, &b, format)
              : set->prompt[0] != '\0' ? one_answer(c, s, &b, set->prompt)
                                       : read_lines(c, s, &b);

@@ -340,8 +340,8 @@ int64_t engine_bytes(const model *m, int64_t positions, int64_t chunk) {
     size_t element = dtype_size(m->params.dtype);
     int64_t groups = (positions + PAGE - 1) / PAGE;
     int64_t pages = groups * (int64_t)page_layer_bytes(shape, element) * m->config.n_layer;
-    /* Activations of a forward that does not record, by shape: inputs, latents and heads of one
-     * block are alive at once for every layer, since the arena is reset only after the step. */
+    /* Activations of a forward that does not record, by shape: inputs, latents and heads of a block,
+     * whose memory all blocks share. */
     const model_config *c = &m->config;
     int64_t q = c->family == MODEL_LLAMA
                     ? (int64_t)c->n_head * c->head_dim + 2 * (int64_t)c->n_kv_head * c->head_dim
@@ -352,5 +352,5 @@ int64_t engine_bytes(const model *m, int64_t positions, int64_t chunk) {
     int64_t ffn = c->family == MODEL_LLAMA
                       ? 3 * c->d_ff
                       : 3 * c->d_expert * (c->n_expert_used + c->n_shared_expert);
-    return pages + c->n_layer * chunk * (8 * c->d_model + q + heads + ffn) * (int64_t)element;
+    return pages + chunk * (8 * c->d_model + q + heads + ffn) * (int64_t)element;
 }

@@ -1,6 +1,7 @@
 /* fit.c - what a model will take, known before any of its weights is read.
  *
- * The configuration gives the shapes, the shapes give the bytes: weights as they run (model_bytes),
+ * The configuration gives the shapes, the headers of the files the types, both the bytes: weights as
+ * they run (model_held_bytes),
  * keys of one session over its context and the arena of a forward (engine_bytes). A model that
  * cannot fit is refused with all three and with the context that would fit, instead of being killed
  * half-way.
@@ -16,13 +17,22 @@
 #define CHUNK        256  /* tokens of a prompt in one forward */
 #define CONTEXT_MOST 4096 /* unless more is asked for: keys of a million positions are not wanted */
 
-static status read_config(model_config *c, const char *path) {
-    if (!bundle_is_gguf(path)) return model_config_read(c, path);
-    gguf *f = NULL;
-    TRY(gguf_open(&f, path));
-    status s = model_config_from_gguf(c, f);
-    gguf_close(f);
+/* The configuration, and with a described model `m` the bytes of its weights. */
+static status measure_gguf(bundle_facts *f, model *m) {
+    gguf *file = NULL;
+    TRY(gguf_open(&file, f->path));
+    status s = model_config_from_gguf(&f->config, file);
+    if (s == STATUS_OK) s = model_describe(m, &f->config, DTYPE_F32);
+    if (s == STATUS_OK) f->weight_bytes = model_held_bytes_gguf(m, file);
+    gguf_close(file);
     return s;
+}
+
+static status measure_folder(bundle_facts *f, model *m) {
+    TRY(model_config_read(&f->config, f->path));
+    TRY(model_describe(m, &f->config, DTYPE_F32));
+    f->weight_bytes = model_held_bytes(m, f->path);
+    return STATUS_OK;
 }
 
 int64_t bundle_context(const model_config *c, int64_t asked) {
@@ -34,11 +44,9 @@ status bundle_measure(bundle_facts *f, const char *path, int64_t context) {
     model m;
     memset(f, 0, sizeof *f);
     TRY(bundle_find(f->path, path));
-    TRY(read_config(&f->config, f->path));
-    TRY(model_describe(&m, &f->config, DTYPE_F32));
+    TRY(bundle_is_gguf(f->path) ? measure_gguf(f, &m) : measure_folder(f, &m));
     f->parameters = m.params.count;
     f->context = bundle_context(&f->config, context);
-    f->weight_bytes = model_bytes(&m);
     f->key_bytes = engine_bytes(&m, f->context, 0);
     f->step_bytes = engine_bytes(&m, f->context, CHUNK) - f->key_bytes;
     model_clear(&m);

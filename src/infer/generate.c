@@ -63,26 +63,34 @@ static status feed_watched(generation *g, const int32_t *ids, int64_t n) {
     return s;
 }
 
+static status put_first(token_list *ids, int32_t id) {
+    int32_t *grown = mem_resize(ids->ids, ids->n + 1, sizeof *grown);
+    if (grown == NULL) return STATUS_MEMORY;
+    memmove(grown + 1, grown, ids->n * sizeof *grown);
+    grown[0] = id;
+    ids->ids = grown;
+    ids->room = ++ids->n;
+    return STATUS_OK;
+}
+
 static status feed_prompt(generation *g, const char *prompt, size_t n) {
     token_list ids = {0};
     int32_t bos = tokenizer_bos(g->t), eos = tokenizer_eos(g->t);
     /* A model packed with only end-of-text marks learnt that a text begins after one. */
     int32_t start = bos >= 0 ? bos : eos;
-    status s = tokenizer_encode(g->t, prompt, n,
-                                g->o->parse_special ? SPECIAL_PARSE : SPECIAL_AS_TEXT, &ids);
-    if (s != STATUS_OK) goto done;
-    double began = clock_seconds();
     bool fresh = session_length(g->s) == 0 && start >= 0 && g->o->bos;
-    if (!fresh && ids.n == 0) {
+    double began = clock_seconds();
+    status s = STATUS_OK;
+    TRY_GOTO(s, tokenizer_encode(g->t, prompt, n,
+                                 g->o->parse_special ? SPECIAL_PARSE : SPECIAL_AS_TEXT, &ids));
+    if (fresh) TRY_GOTO(s, put_first(&ids, start)); /* one step with the text */
+    if (ids.n == 0) {
         s = FAIL(F_USAGE, "there is nothing to continue", "prompt",
                  "the prompt is empty and the tokenizer has no token that begins a text",
                  "give at least one character");
         goto done;
     }
-    int64_t before = session_length(g->s);
-    if (fresh) TRY_GOTO(s, session_prompt(g->s, &start, 1, g->raw));
-    if (ids.n > 0) s = feed_watched(g, ids.ids, (int64_t)ids.n);
-    if (s != STATUS_OK) session_cut(g->s, before);
+    TRY_GOTO(s, feed_watched(g, ids.ids, (int64_t)ids.n));
     g->r->n_prompt = session_length(g->s);
     g->r->prompt_seconds = clock_seconds() - began;
 done:

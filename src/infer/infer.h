@@ -77,7 +77,7 @@ status session_prompt(session *s, const int32_t *ids, int64_t n, float *logits) 
 kv_layer_pages session_pages(const session *s, int layer);
 
 /* -- what it would take -- */
-/* From the configuration alone: nothing of the weights is read, whatever their size. */
+/* From the configuration and the headers of files: no weight is read, whatever their size. */
 typedef struct bundle_facts {
     model_config config;
     int64_t parameters;

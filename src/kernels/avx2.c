@@ -34,6 +34,7 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define F32_ROWS  6
 #define BF16_ROWS 3
 #define DOT_ROWS  6
+#define HALF_ROWS 6
 #define HALF      8 /* floats of a register; a strip is two registers */
 
 /* `columns` is a multiple of STRIP here: one strip for up to 6 rows, two for up to 3. */
@@ -165,6 +166,81 @@ INLINE void block_dot(const micro_call *call, const int rows) {
     }
 }
 
+/* f32 by weights of 16 bits, widened in registers: the lower halves of eight pairs, or the upper. */
+INLINE __m256 widen(const void *pairs, const bool upper, const bool f16) {
+    __m256i w = _mm256_loadu_si256(pairs);
+    if (!f16 && upper) return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_srli_epi32(w, 16), 16));
+    if (!f16) return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+    w = upper ? _mm256_srli_epi32(w, 16) : _mm256_and_si256(w, _mm256_set1_epi32(0xFFFF));
+    return _mm256_cvtph_ps(
+        _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
+
+/* One k: `upper` says which half of the pairs it is. */
+INLINE void step_half(const char *const *b, const float *const *a, int64_t rs, const int rows,
+                      const int strips, const bool upper, const bool f16, __m256 acc[][4]) {
+    UNROLL
+    for (int t = 0; t < strips; t++) {
+        __m256 x = widen(b[t], upper, f16), y = widen(b[t] + 32, upper, f16);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            __m256 v = _mm256_broadcast_ss(a[i / 3] + i % 3 * rs);
+            acc[i][2 * t] = _mm256_fmadd_ps(v, x, acc[i][2 * t]);
+            acc[i][2 * t + 1] = _mm256_fmadd_ps(v, y, acc[i][2 * t + 1]);
+        }
+    }
+}
+
+/* Shapes as in block_f32. */
+INLINE void block_half(const micro_call *call, const int rows, const int strips, const bool f16) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const char *b[2] = {call->b, (const char *)call->b + call->strip_stride};
+    const float *a[2] = {call->a, (const float *)call->a + 3 * rs};
+    float *c = call->c;
+    __m256 acc[HALF_ROWS][4];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < 2 * strips; s++)
+            acc[i][s] = call->accumulate ? _mm256_loadu_ps(c + i * call->ldc + s * HALF)
+                                         : _mm256_setzero_ps();
+    }
+    for (int64_t k = 0; k < call->k; k++) {
+        if (k % 2 == 0) {
+            step_half(b, a, rs, rows, strips, false, f16, acc);
+        } else {
+            step_half(b, a, rs, rows, strips, true, f16, acc);
+            b[0] += 4 * STRIP;
+            b[1] += 4 * STRIP;
+        }
+        a[0] += cs;
+        a[1] += cs;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < 2 * strips; s++)
+            _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
+    }
+}
+
+#define WHOLE_HALF(name, f16)                                                                      \
+    static void name(const micro_call *call) {                                                     \
+        switch (call->rows * 2 + (call->columns > STRIP)) {                                        \
+        case 2: block_half(call, 1, 1, f16); break;                                                \
+        case 3: block_half(call, 1, 2, f16); break;                                                \
+        case 4: block_half(call, 2, 1, f16); break;                                                \
+        case 5: block_half(call, 2, 2, f16); break;                                                \
+        case 6: block_half(call, 3, 1, f16); break;                                                \
+        case 7: block_half(call, 3, 2, f16); break;                                                \
+        case 8: block_half(call, 4, 1, f16); break;                                                \
+        case 10: block_half(call, 5, 1, f16); break;                                               \
+        case 12: block_half(call, 6, 1, f16); break;                                               \
+        }                                                                                          \
+    }
+WHOLE_HALF(whole_half_bf16, false)
+WHOLE_HALF(whole_half_f16, true)
+
 static void whole_f32(const micro_call *call) {
     switch (call->rows * 2 + (call->columns > STRIP)) {
     case 2: block_f32(call, 1, 1); break;
@@ -207,6 +283,13 @@ static void micro_bf16(const micro_call *call) {
 
 static void micro_dot(const micro_call *call) {
     by_strips(call, STRIP, sizeof(float), whole_dot);
+}
+
+static void micro_half_bf16(const micro_call *call) {
+    by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, sizeof(float), whole_half_bf16);
+}
+static void micro_half_f16(const micro_call *call) {
+    by_strips(call, call->rows <= 3 ? 2 * STRIP : STRIP, sizeof(float), whole_half_f16);
 }
 
 /* -- packing columns that lie along k -- */
@@ -279,6 +362,27 @@ static void pack_dot(int64_t k, int n, const void *src, int64_t stride_k, int64_
     pack_words(k, BF16_PAIR, n, src, stride_k, stride_n, strip);
 }
 
+/* Weights of 16 bits: whole groups of words across, then the rest. */
+static void pack_across(int64_t k, int n, const void *const *rows, void *strip_) {
+    uint32_t words[STRIP][STRIP], *strip = strip_;
+    int64_t i = 0;
+    for (; i < k; i += BF16_GROUP, strip += STRIP * STRIP) {
+        int64_t left = k - i < BF16_GROUP ? k - i : BF16_GROUP;
+        if (n < STRIP || left < BF16_GROUP) memset(words, 0, sizeof words);
+        for (int j = 0; j < n; j++)
+            memcpy(words[j], (const char *)rows[j] + 2 * i, (size_t)left * sizeof(uint16_t));
+        int used = (int)(left + 1) / 2;
+        if (left == BF16_GROUP)
+            for (int r = 0; r < STRIP; r += 8)
+                for (int j = 0; j < STRIP; j += 8)
+                    transpose8(&words[j][r], STRIP, strip + r * STRIP + j, STRIP);
+        else
+            for (int r = 0; r < used; r++)
+                for (int j = 0; j < STRIP; j++)
+                    strip[r * STRIP + j] = words[j][r];
+    }
+}
+
 const tier_kernels tier_avx2 = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
@@ -289,6 +393,11 @@ const tier_kernels tier_avx2 = {
              .chunk_flops = 1 << 19, .micro = micro_bf16, .pack_strip = pack_bf16},
     .bf16_dot = {PRODUCT_ROUNDED(BF16_PAIR), .rows = DOT_ROWS, .columns = STRIP,
                  .chunk_flops = 1 << 19, .micro = micro_dot, .pack_strip = pack_dot},
+    .f32_bf16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = STRIP, .chunk_flops = 1 << 19,
+                 .micro = micro_half_bf16, .pack_strip = pack_dot},
+    .f32_f16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = STRIP, .chunk_flops = 1 << 19,
+                .micro = micro_half_f16, .pack_strip = pack_strip_f16},
+    .pack_halves = pack_across,
     .transpose_bf16 = transpose_bf16,
     FLAT_KERNELS,
 };

@@ -38,6 +38,7 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define F32_ROWS  14
 #define BF16_ROWS 7
 #define DOT_ROWS  12
+#define HALF_ROWS 12
 #define THIRDS    ((F32_ROWS + 2) / 3)
 
 /* The first `columns` of 16; none if that is negative. */
@@ -204,6 +205,76 @@ INLINE void block_dot(const micro_call *call, const int rows, const int strips) 
     }
 }
 
+/* f32 by weights of 16 bits, widened in registers: the lower halves of the pairs, or the upper. */
+INLINE __m512 widen(__m512i w, const bool upper, const bool f16) {
+    if (f16) return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(upper ? _mm512_srli_epi32(w, 16) : w));
+    __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
+    return _mm512_castsi512_ps(upper ? _mm512_and_si512(w, high) : _mm512_slli_epi32(w, 16));
+}
+
+/* One k, which is the lower or the upper half of the pairs at b. */
+INLINE void step_half(const int32_t *const *b, const float *const *a, int64_t rs, const int rows,
+                      const int strips, const bool upper, const bool f16, __m512 acc[][2]) {
+    __m512 x[2];
+    UNROLL
+    for (int s = 0; s < strips; s++)
+        x[s] = widen(_mm512_loadu_si512(b[s]), upper, f16);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        __m512 v = _mm512_set1_ps(a[i / 3][i % 3 * rs]);
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            acc[i][s] = _mm512_fmadd_ps(v, x[s], acc[i][s]);
+    }
+}
+
+INLINE void next_k(const float **a, int64_t step, const int rows) {
+    UNROLL
+    for (int i = 0; i < (rows + 2) / 3; i++)
+        a[i] += step;
+}
+
+INLINE void block_half(const micro_call *call, const int rows, const int strips, const bool f16) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const int32_t *b[2] = {call->b, (const int32_t *)((const char *)call->b + call->strip_stride)};
+    const float *a[(HALF_ROWS + 2) / 3];
+    UNROLL
+    for (int i = 0; i < (rows + 2) / 3; i++)
+        a[i] = (const float *)call->a + 3 * i * rs;
+    const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
+    float *c = call->c;
+    __m512 acc[HALF_ROWS][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            acc[i][s] = call->accumulate
+                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
+                            : _mm512_setzero_ps();
+    }
+    for (int64_t k = 0; k + 1 < call->k; k += BF16_PAIR) {
+        step_half(b, a, rs, rows, strips, false, f16, acc);
+        next_k(a, cs, rows);
+        step_half(b, a, rs, rows, strips, true, f16, acc);
+        next_k(a, cs, rows);
+        b[0] += STRIP;
+        b[1] += STRIP;
+    }
+    if (call->k % 2 != 0) step_half(b, a, rs, rows, strips, false, f16, acc);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < strips; s++)
+            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
+    }
+}
+INLINE void half_of_bf16(const micro_call *call, const int rows, const int strips) {
+    block_half(call, rows, strips, false);
+}
+INLINE void half_of_f16(const micro_call *call, const int rows, const int strips) {
+    block_half(call, rows, strips, true);
+}
+
 #define CASE(block, n)                                                                             \
     case n:                                                                                        \
         if (call->columns > STRIP)                                                                 \
@@ -258,6 +329,28 @@ static void micro_dot(const micro_call *call) {
         CASE(block_dot, 11)
         CASE(block_dot, 12)
     }
+}
+
+#define HALF_CASES(block)                                                                          \
+    CASE(block, 1)                                                                                 \
+    CASE(block, 2)                                                                                 \
+    CASE(block, 3)                                                                                 \
+    CASE(block, 4)                                                                                 \
+    CASE(block, 5)                                                                                 \
+    CASE(block, 6)                                                                                 \
+    CASE(block, 7)                                                                                 \
+    CASE(block, 8)                                                                                 \
+    CASE(block, 9)                                                                                 \
+    CASE(block, 10)                                                                                \
+    CASE(block, 11)                                                                                \
+    CASE(block, 12)
+
+static void micro_half_bf16(const micro_call *call) {
+    switch (call->rows) { HALF_CASES(half_of_bf16) }
+}
+
+static void micro_half_f16(const micro_call *call) {
+    switch (call->rows) { HALF_CASES(half_of_f16) }
 }
 
 #include "kernels/transpose.inc"
@@ -355,6 +448,24 @@ static void pack_dot(int64_t k, int n, const void *src, int64_t stride_k, int64_
         pack_strip_dot(k, n, src, stride_k, stride_n, strip);
 }
 
+/* Weights of 16 bits as they lie in a file: pairs across, nothing else. */
+static void pack_across(int64_t k, int n, const void *const *rows, void *strip_) {
+    uint32_t *strip = strip_;
+    for (int64_t i = 0; i < k; i += BF16_GROUP, strip += 16 * STRIP) {
+        int left = k - i < BF16_GROUP ? (int)(k - i) : BF16_GROUP;
+        __mmask32 mask = left == BF16_GROUP ? 0xFFFFFFFFu : (1u << left) - 1u;
+        __m512i r[16];
+        UNROLL
+        for (int j = 0; j < 16; j++)
+            r[j] = j < n ? _mm512_maskz_loadu_epi16(mask, (const char *)rows[j] + 2 * i)
+                         : _mm512_setzero_si512();
+        transpose(r);
+        UNROLL
+        for (int j = 0; j < 16; j++)
+            if (2 * j < left) _mm512_storeu_si512(strip + j * STRIP, r[j]);
+    }
+}
+
 /* Tiles of A from an A that lies across: pairs of k to words, then words across. */
 static void transpose_words(int rows, int k, const float *src, int64_t stride_k, uint16_t *to,
                             int64_t stride) {
@@ -386,6 +497,11 @@ const tier_kernels tier_avx512 = {
              .chunk_flops = 1 << 19, .micro = micro_bf16, .pack_strip = pack_bf16},
     .bf16_dot = {PRODUCT_ROUNDED(BF16_PAIR), .rows = DOT_ROWS, .columns = 2 * STRIP,
                  .chunk_flops = 1 << 19, .micro = micro_dot, .pack_strip = pack_dot},
+    .f32_bf16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = 2 * STRIP, .chunk_flops = 1 << 19,
+                 .micro = micro_half_bf16, .pack_strip = pack_dot},
+    .f32_f16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = 2 * STRIP, .chunk_flops = 1 << 19,
+                .micro = micro_half_f16, .pack_strip = pack_strip_f16},
+    .pack_halves = pack_across,
     .transpose_bf16 = transpose_words,
     FLAT_KERNELS,
 };

@@ -286,6 +286,23 @@ status bench_traffic(double budget, double *bytes_per_second) {
     return s;
 }
 
+status bench_read(double budget, double *bytes_per_second) {
+    arena memory = {0};
+    memory_job j = {.threads = pool_threads(),
+                    .read = probes_of(kernels_best_tier())->read,
+                    .bytes = 256 * MEGA / (size_t)pool_threads(),
+                    .repeat = 1};
+    TRY(arena_init(&memory, "bench", 256 * MEGA));
+    j.from = arena_alloc(&memory, 256 * MEGA);
+    if (j.from != NULL) {
+        memset(j.from, 1, 256 * MEGA);
+        *bytes_per_second = (double)j.bytes * j.threads / bench_best(read_run, &j, budget);
+    }
+    status s = j.from != NULL ? STATUS_OK : STATUS_MEMORY;
+    arena_clear(&memory);
+    return s;
+}
+
 static status memory_rows(bench_table *t, arena *memory, int threads) {
     static const struct {
         const char *name;

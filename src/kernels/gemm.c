@@ -27,6 +27,8 @@
 
 #include <string.h>
 
+#include "kernels/halves.inc"
+
 #define K_PHASE        1024      /* rows of a raw B packed at a time; a multiple of BF16_GROUP */
 #define PACK_ROWS      64        /* of them per chunk; a multiple of BF16_GROUP */
 #define ROW_BLOCK      96        /* rows of a chunk, rounded up to whole micro panels */
@@ -71,7 +73,8 @@ size_t packed_bytes(gemm_type type, int64_t n, int64_t k) {
 }
 
 const char *gemm_type_name(gemm_type type) {
-    static const char *const names[GEMM_TYPES] = {"f32", "bf16", "f64", "bf16-dot"};
+    static const char *const names[GEMM_TYPES] = {"f32",      "bf16",     "f64",
+                                                  "bf16-dot", "f32-bf16", "f32-f16"};
     return type >= 0 && type < GEMM_TYPES ? names[type] : "unknown";
 }
 
@@ -556,4 +559,66 @@ void gemm_pack(packed_matrix *to, const void *src, int64_t stride_n, int64_t str
                     .stride_k = stride_k,
                     .strip_stride = strip_bytes(product_table(to->type), to->k)};
     pool_for(ceil_div(to->n, STRIP), pack_ahead_chunk, &job);
+}
+
+/* -- packing from a file -- */
+
+typedef struct rows_job {
+    const product_kernels *kernels;
+    packed_matrix *to;
+    gemm_row_source *rows;
+    void *context;
+    size_t size;
+    int64_t first, count;
+    job_failure failure;
+} rows_job;
+
+static status pack_rows_strip(const rows_job *job, int64_t strip, void *room) {
+    packed_matrix *to = job->to;
+    const void *rows[STRIP];
+    int64_t first = job->first + strip * STRIP;
+    int n = (int)min_i64(STRIP, job->first + job->count - first);
+    char *at = (char *)to->data + first / STRIP * strip_bytes(job->kernels, to->k);
+    TRY(job->rows(job->context, first, n, room, rows));
+    if (job->size == sizeof(uint16_t))
+        kernels_table()->pack_halves(to->k, n, rows, at);
+    else
+        job->kernels->pack_strip(to->k, n, room, 1, to->k, at);
+    return STATUS_OK;
+}
+
+static void pack_rows_chunk(void *context, int64_t strip) {
+    rows_job *job = context;
+    arena *scratch = pool_scratch();
+    size_t mark = scratch != NULL ? arena_mark(scratch) : 0;
+    void *room =
+        scratch != NULL ? arena_alloc(scratch, (size_t)(STRIP * job->to->k) * sizeof(float)) : NULL;
+    if (room == NULL || pack_rows_strip(job, strip, room) != STATUS_OK) job_failed(&job->failure);
+    if (scratch != NULL) arena_reset(scratch, mark);
+}
+
+status gemm_pack_rows(packed_matrix *to, int64_t first, int64_t count, size_t size,
+                      gemm_row_source *rows, void *context) {
+    rows_job job = {.kernels = product_table(to->type),
+                    .to = to,
+                    .rows = rows,
+                    .context = context,
+                    .size = size,
+                    .first = first,
+                    .count = count};
+    pool_for(ceil_div(count, STRIP), pack_rows_chunk, &job);
+    return job_status(&job.failure);
+}
+
+void gemm_unpack_row(const packed_matrix *from, int64_t n, float *to) {
+    const char *strip =
+        (const char *)from->data + n / STRIP * strip_bytes(product_table(from->type), from->k);
+    const float *floats = (const float *)(const void *)strip + n % STRIP;
+    const uint32_t *pairs = (const uint32_t *)(const void *)strip + n % STRIP;
+    for (int64_t k = 0; k < from->k; k++) {
+        uint32_t half = pairs[k / 2 * STRIP] >> k % 2 * 16 & 0xFFFFu;
+        to[k] = from->type == GEMM_F32       ? floats[k * STRIP]
+                : from->type == GEMM_F32_F16 ? widen_f16(half)
+                                             : widen_bf16(half);
+    }
 }

@@ -9,6 +9,9 @@
  *   GEMM_BF16_DOT  A and B rounded to bf16, C in f32; one chain per C element like f32, but the
  *              two k of a pair in the order odd, even: what VDPBF16PS of AVX512_BF16 does. An odd
  *              K is padded with one zero.
+ *   GEMM_F32_BF16, GEMM_F32_F16  A in f32, B rounded to bf16 or f16, C in f32: the chain of GEMM_F32,
+ *              whose bits it gives where B holds such numbers anyway. For weights that live once, in
+ *              the 16 bits of their file.
  *   GEMM_F64   f64 operands, portable only: the truth for gradient checks.
  *
  * The bits of C depend neither on tier, nor on thread count, nor on the other rows of A: splitting
@@ -24,8 +27,16 @@
 
 #include <stdint.h>
 
-typedef enum gemm_type { GEMM_F32, GEMM_BF16, GEMM_F64, GEMM_BF16_DOT, GEMM_TYPES } gemm_type;
-const char *gemm_type_name(gemm_type type); /* "f32", "bf16", "f64", "bf16-dot" */
+typedef enum gemm_type {
+    GEMM_F32,
+    GEMM_BF16,
+    GEMM_F64,
+    GEMM_BF16_DOT,
+    GEMM_F32_BF16,
+    GEMM_F32_F16,
+    GEMM_TYPES
+} gemm_type;
+const char *gemm_type_name(gemm_type type); /* "f32", "bf16", "f64", "bf16-dot", "f32-bf16", .. */
 /* The type of f32 data whose products are fastest on the tier in force: what training takes unless
  * it is told. */
 gemm_type gemm_type_fastest(void);
@@ -40,6 +51,17 @@ size_t packed_bytes(gemm_type type, int64_t n, int64_t k);
 /* Packs src (f32; f64 for GEMM_F64) with B[k][n] = src[n * stride_n + k * stride_k]; one of the
  * strides is 1. Uses the pool. */
 void gemm_pack(packed_matrix *to, const void *src, int64_t stride_n, int64_t stride_k);
+/* Fills rows[0, n), n <= 16, with the k numbers of each row first .. first + n of B^T: in f32 one behind
+ * the other in `room`, which holds 16 rows of f32 (rows[] is then not asked for), or in 16 bits
+ * anywhere. Called from many threads. */
+typedef status gemm_row_source(void *context, int64_t first, int n, void *room, const void **rows);
+/* Packs rows [first, first + count) of B^T straight from where they are; first and, but at the end of
+ * the matrix, count are multiples of 16. size: of what `rows` gives; 2 only for GEMM_F32_BF16 and
+ * GEMM_F32_F16, whose bits these are. */
+status gemm_pack_rows(packed_matrix *to, int64_t first, int64_t count, size_t size,
+                      gemm_row_source *rows, void *context) MUST_CHECK;
+/* Row n of B^T as f32, from any type but GEMM_F64. */
+void gemm_unpack_row(const packed_matrix *from, int64_t n, float *to);
 
 typedef struct gemm_call {
     gemm_type type;

@@ -48,6 +48,8 @@ status bench_peak(gemm_type type, int threads, double *gflops) MUST_CHECK;
 double bench_peak_here(gemm_type type, double budget);
 /* Bytes that a copy beyond the caches reads and writes per second, on the present pool. */
 status bench_traffic(double budget, double *bytes_per_second) MUST_CHECK;
+/* Bytes beyond the caches that are read per second, likewise. */
+status bench_read(double budget, double *bytes_per_second) MUST_CHECK;
 
 /* Products of training and decoding, f32 and both kinds of bf16, 1 thread and all; experts' grouped products
  * against one dense product of equal work. About 40 s. */

@@ -17,9 +17,9 @@
 #include <stdatomic.h>
 
 /* Packed B comes in strips of STRIP columns: for each k one row of 16 reals, or for each pair of k
- * one row of 16 bf16 pairs (64 bytes in both f32 and bf16), k ascending. The k of bf16 is padded to
- * BF16_GROUP, that of bf16-dot to BF16_PAIR, columns to STRIP, with zeros. So 32 k of a bf16 strip
- * are exactly one AMX tile. */
+ * one row of 16 pairs of 16 bits (64 bytes either way), k ascending. The k of bf16 is padded to
+ * BF16_GROUP, that of the other types of 16 bits to BF16_PAIR, columns to STRIP, with zeros. So 32 k
+ * of a bf16 strip are exactly one AMX tile. */
 #define STRIP      16
 #define BF16_GROUP 32
 #define BF16_PAIR  2
@@ -75,6 +75,9 @@ typedef struct product_kernels {
     .form = A_ROUNDED, .k_unit = unit, .k_block = 512, .a_size = 4, .b_size = 32, .c_size = 4
 #define PRODUCT_HALVES(a_form, unit, block)                                                        \
     .form = a_form, .k_unit = unit, .k_block = block, .a_size = 2, .b_size = 32, .c_size = 4
+/* f32 by weights of 16 bits */
+#define PRODUCT_HALF                                                                               \
+    .form = A_REAL, .k_unit = BF16_PAIR, .k_block = 512, .a_size = 4, .b_size = 32, .c_size = 4
 
 /* Products of doubles, which only serve gradient checks: the loops of products.inc, compiled for
  * the tier that uses this. */
@@ -122,6 +125,9 @@ typedef struct row_kernels {
 typedef struct tier_kernels {
     const row_kernels *rows_f32, *rows_f64;
     product_kernels f32, f64, bf16, bf16_dot;
+    product_kernels f32_bf16, f32_f16; /* f32 by weights of 16 bits; micro takes any k */
+    /* A strip of 16-bit weights: row j < n <= STRIP of B^T is k of them at rows[j], at any address. */
+    void (*pack_halves)(int64_t k, int n, const void *const *rows, void *strip);
     void (*to_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*round_bf16)(int64_t n, const float *x, float *y); /* rounded, kept as float */
     /* to[row * stride + k] = bf16 of src[k * stride_k + row]; rows, k <= BF16_GROUP. May write
@@ -136,6 +142,9 @@ typedef struct tier_kernels {
 } tier_kernels;
 
 extern const tier_kernels tier_portable;
+/* Rounds f32 to f16 on the way; of all tiers. */
+void pack_strip_f16(int64_t k, int n, const void *src, int64_t stride_k, int64_t stride_n,
+                    void *strip);
 #if defined(FATHOM_X86_TIERS)
 extern const tier_kernels tier_avx2, tier_avx512;
 extern const product_kernels product_avx512_bf16;
@@ -162,6 +171,8 @@ static inline const product_kernels *product_table(gemm_type type) {
     case GEMM_F64: return &k->f64;
     case GEMM_BF16: return &k->bf16;
     case GEMM_BF16_DOT: return &k->bf16_dot;
+    case GEMM_F32_BF16: return &k->f32_bf16;
+    case GEMM_F32_F16: return &k->f32_f16;
     default: return &k->f32;
     }
 }

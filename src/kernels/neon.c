@@ -36,6 +36,7 @@ static const row_kernels rows_f32 = ROW_KERNELS;
 #include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
+#include "kernels/halves.inc"
 /* clang-format on */
 
 #define F32_ROWS  6
@@ -305,6 +306,23 @@ static void pack_dot(int64_t k, int n, const void *src, int64_t stride_k, int64_
     pack_words(k, BF16_PAIR, n, src, stride_k, stride_n, strip);
 }
 
+/* Weights of 16 bits: whole groups of words across, then the rest. */
+static void pack_across(int64_t k, int n, const void *const *rows, void *strip) {
+    uint32_t words[STRIP][STRIP];
+    const void *rest[STRIP];
+    int64_t whole = n == STRIP ? k / BF16_GROUP * BF16_GROUP : 0;
+    for (int64_t i = 0; i < whole; i += BF16_GROUP) {
+        for (int j = 0; j < STRIP; j++)
+            memcpy(words[j], (const char *)rows[j] + 2 * i, sizeof words[j]);
+        for (int r = 0; r < STRIP; r += 4)
+            for (int j = 0; j < STRIP; j += 4)
+                transpose4(&words[j][r], STRIP, (uint32_t *)strip + (i / 2 + r) * STRIP + j, STRIP);
+    }
+    for (int j = 0; j < n; j++)
+        rest[j] = (const char *)rows[j] + 2 * whole;
+    pack_halves(k - whole, n, rest, (uint32_t *)strip + whole / 2 * STRIP);
+}
+
 const tier_kernels tier_neon = {
     .rows_f32 = &rows_f32,
     .rows_f64 = &rows_f64,
@@ -316,6 +334,11 @@ const tier_kernels tier_neon = {
              .chunk_flops = 1 << 18, .micro = micro_bf16, .pack_strip = pack_bf16},
     .bf16_dot = {PRODUCT_ROUNDED(BF16_PAIR), .rows = DOT_ROWS, .columns = STRIP,
                  .chunk_flops = 1 << 18, .micro = micro_dot, .pack_strip = pack_dot},
+    .f32_bf16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = STRIP, .chunk_flops = 1 << 18,
+                 .micro = micro_half_bf16, .pack_strip = pack_dot},
+    .f32_f16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = STRIP, .chunk_flops = 1 << 18,
+                .micro = micro_half_f16, .pack_strip = pack_strip_f16},
+    .pack_halves = pack_across,
     .transpose_bf16 = transpose_bf16,
     FLAT_KERNELS,
 };

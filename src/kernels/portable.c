@@ -24,7 +24,35 @@ static const row_kernels rows_f32 = ROW_KERNELS;
 #include "kernels/products.inc"
 static const row_kernels rows_f64 = ROW_KERNELS;
 #include "kernels/flat.inc"
+#include "kernels/halves.inc"
 /* clang-format on */
+
+/* Nearest even; below 2^-14 in whole multiples of 2^-24, NaN stays NaN. */
+static uint32_t f16_bits(float x) {
+    union {
+        float f;
+        uint32_t u;
+    } v = {x};
+    uint32_t sign = v.u >> 16 & 0x8000u, size = v.u & 0x7FFFFFFFu;
+    if (size > 0x7F800000u) return sign | 0x7E00u;
+    if (size >= 0x47800000u) return sign | 0x7C00u; /* 65536 and more */
+    if (size >= 0x38800000u) return sign | (size - 0x38000000u + 0xFFFu + (size >> 13 & 1u)) >> 13;
+    float tiny = x < 0 ? -x : x, large = 0x1p23f;
+    return sign | (uint32_t)(int32_t)((tiny * 0x1p24f + large) - large);
+}
+
+void pack_strip_f16(int64_t k, int n, const void *src_, int64_t stride_k, int64_t stride_n,
+                    void *strip_) {
+    const float *src = src_;
+    uint32_t *strip = strip_;
+    for (int64_t i = 0; i < k; i += BF16_PAIR, strip += STRIP)
+        for (int j = 0; j < STRIP; j++) {
+            const float *at = src + i * stride_k + j * stride_n;
+            uint32_t even = j < n ? f16_bits(at[0]) : 0u;
+            uint32_t odd = j < n && i + 1 < k ? f16_bits(at[stride_k]) : 0u;
+            strip[j] = even | odd << 16;
+        }
+}
 
 static float low_half(uint32_t pair) {
     union {
@@ -93,6 +121,11 @@ const tier_kernels tier_portable = {
              .micro = micro_bf16, .pack_strip = pack_strip_bf16},
     .bf16_dot = {PRODUCT_ROUNDED(BF16_PAIR), .rows = 8, .columns = STRIP, .chunk_flops = 1 << 19,
                  .micro = micro_dot, .pack_strip = pack_strip_dot},
+    .f32_bf16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = STRIP, .chunk_flops = 1 << 19,
+                 .micro = micro_half_bf16, .pack_strip = pack_strip_dot},
+    .f32_f16 = {PRODUCT_HALF, .rows = HALF_ROWS, .columns = STRIP, .chunk_flops = 1 << 19,
+                .micro = micro_half_f16, .pack_strip = pack_strip_f16},
+    .pack_halves = pack_halves,
     .transpose_bf16 = transpose_bf16,
     FLAT_KERNELS,
 };

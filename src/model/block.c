@@ -7,6 +7,8 @@
  */
 #include "model/model_internal.h"
 
+#include <string.h>
+
 var *block_forward(tape *t, void *context, var *x) {
     const block *b = context;
     const model_config *c = &b->forward->m->config;
@@ -20,9 +22,21 @@ var *block_forward(tape *t, void *context, var *x) {
     return op_add_dropout(t, h, f, &fed);
 }
 
+/* Without a record nothing inside a block is read again: its output takes the place of its input, and
+ * all blocks share the memory of one. */
+static var *block_alone(tape *t, block *b, var *x) {
+    size_t mark = arena_mark(t->memory);
+    const var *y = block_forward(t, b, x);
+    size_t bytes = (size_t)tensor_count(&x->value) * dtype_size(x->value.dtype);
+    if (tape_ok(t) && !t->options.dry) memcpy(x->value.data, y->value.data, bytes);
+    arena_reset(t->memory, mark);
+    return x;
+}
+
 var *block_run(tape *t, forward *f, int64_t index, var *x) {
     block *b = tape_alloc(t, sizeof *b);
     if (b == NULL) return x; /* the tape has failed: what follows is harmless */
     *b = (block){f, &f->m->layers[index], index};
+    if (!t->options.recording) return block_alone(t, b, x);
     return checkpoint_by(t, f->batch.recompute, block_forward, b, x);
 }

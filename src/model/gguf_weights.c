@@ -22,6 +22,7 @@
 #include "model/model_gguf.h"
 
 #include "base/memory.h"
+#include "base/pool.h"
 #include "base/watch.h"
 #include "model/model_internal.h"
 
@@ -300,6 +301,157 @@ done:
     mem_free(scratch);
     mem_free(all);
     return s;
+}
+
+/* -- loading: matrices that live once -- */
+
+/* The places of one parameter, by row. */
+typedef struct place_rows {
+    const model *m;
+    const gguf *f;
+    const place *places;
+    int n;
+    int64_t width;
+    size_t size; /* of the numbers that rows are given in */
+} place_rows;
+
+static const place *place_of_row(const place_rows *r, int64_t row) {
+    int i = 0;
+    while (i + 1 < r->n && r->places[i + 1].first_row <= row)
+        i++;
+    return &r->places[i];
+}
+
+/* Row of the file that row `row` of a place is: published_row the other way round. */
+static int64_t filed_row(const model *m, const place *p, int64_t row) {
+    if (p->kind != PLACE_ROTARY) return row + (p->kind == PLACE_EXPERT ? p->expert * p->rows : 0);
+    int64_t width = m->config.head_dim, head = row / width, in = row % width, half = width / 2;
+    return head * width + in % half * 2 + in / half;
+}
+
+/* A row of kv_b; rows of keys are columns of attn_k_b, of which a head is decoded into `head`. */
+static status latent_row(const place_rows *r, const place *p, int64_t row, float *head,
+                         int64_t *has, float *to) {
+    int64_t n = r->m->config.qk_nope_head_dim, rows = n + r->m->config.v_head_dim, kr = p->width;
+    int64_t h = row / rows, in = row % rows;
+    if (in >= n)
+        return gguf_decode(r->f, gguf_lookup(r->f, p->second), (h * (rows - n) + in - n) * kr, kr,
+                           to);
+    if (*has != h) TRY(gguf_decode(r->f, gguf_lookup(r->f, p->name), h * kr * n, kr * n, head));
+    *has = h;
+    for (int64_t j = 0; j < kr; j++)
+        to[j] = head[j * n + in];
+    return STATUS_OK;
+}
+
+static status fetch_latent(const place_rows *r, int64_t first, int n, float *room) {
+    arena *scratch = pool_scratch();
+    if (scratch == NULL) return STATUS_MEMORY;
+    size_t mark = arena_mark(scratch);
+    size_t size = (size_t)(r->width * r->m->config.qk_nope_head_dim) * sizeof(float);
+    float *head = arena_alloc(scratch, size);
+    status s = head != NULL ? STATUS_OK : STATUS_MEMORY;
+    int64_t has = -1;
+    for (int j = 0; j < n && s == STATUS_OK; j++)
+        s = latent_row(r, &r->places[0], first + j, head, &has, room + j * r->width);
+    arena_reset(scratch, mark);
+    return s;
+}
+
+static status fetch_place_rows(void *context, int64_t first, int n, void *room, const void **rows) {
+    const place_rows *r = context;
+    if (r->places[0].kind == PLACE_LATENT) return fetch_latent(r, first, n, room);
+    for (int j = 0; j < n; j++) {
+        const place *p = place_of_row(r, first + j);
+        const gguf_tensor *t = gguf_lookup(r->f, p->name);
+        int64_t at = filed_row(r->m, p, first + j - p->first_row) * r->width;
+        if (r->size == sizeof(uint16_t))
+            rows[j] = t->data + (size_t)at * sizeof(uint16_t);
+        else
+            TRY(gguf_decode(r->f, t, at, r->width, (float *)room + j * r->width));
+    }
+    return STATUS_OK;
+}
+
+/* F16 and BF16 stay, F32 too; blocks of integers are decoded and rounded to bf16. */
+static gemm_type held_type(const gguf *f, const place *places, int n, size_t *size) {
+    bool f16 = true, bf16 = true, any_f32 = false, latent = places[0].kind == PLACE_LATENT;
+    for (int i = 0; i < n; i++) {
+        uint32_t type = gguf_lookup(f, places[i].name)->type;
+        f16 = f16 && type == QUANT_F16;
+        bf16 = bf16 && type == QUANT_BF16;
+        any_f32 = any_f32 || type == QUANT_F32;
+    }
+    *size = (f16 || bf16) && !latent ? sizeof(uint16_t) : sizeof(float);
+    return any_f32 ? GEMM_F32 : f16 ? GEMM_F32_F16 : GEMM_F32_BF16;
+}
+
+static int run_length(const place *all, int n) {
+    int run = 1;
+    while (run < n && all[run].param == all[0].param)
+        run++;
+    return run;
+}
+
+static status hold_matrix(model *m, const gguf *f, param *p, const place *places, int n) {
+    place_rows r = {.m = m, .f = f, .places = places, .n = n, .width = p->dim[p->rank - 1]};
+    int64_t out = p->dim[p->rank - 2], all = p->count / r.width;
+    TRY(param_hold(&m->params, p, held_type(f, places, n, &r.size)));
+    for (int64_t row = 0; row < all; row += out)
+        TRY(param_hold_rows(p, row, out, r.size, fetch_place_rows, &r));
+    for (int i = 0; i < n; i++) {
+        gguf_forget(f, gguf_lookup(f, places[i].name));
+        if (places[i].kind == PLACE_LATENT) gguf_forget(f, gguf_lookup(f, places[i].second));
+    }
+    return STATUS_OK;
+}
+
+static status load_small(const model *m, const gguf *f, const place *p, float *scratch) {
+    const gguf_tensor *t = gguf_lookup(f, p->name);
+    return t != NULL ? load_rows(m, f, p, t, scratch) : STATUS_OK; /* optional: zero */
+}
+
+status model_hold_gguf(model *m, const gguf *f) {
+    place *all = NULL;
+    float *scratch = NULL;
+    int n = 0;
+    status s;
+    TRY_GOTO(s, places_of(m, &all, &n));
+    TRY_GOTO(s, check_all(m, f, all, n));
+    TRY_GOTO(s, param_set_hold(&m->params));
+    scratch = mem_zalloc(scratch_size(m, all, n), sizeof *scratch);
+    if (scratch == NULL) s = STATUS_MEMORY;
+    for (int i = 0, k = 0, run; i < n && s == STATUS_OK; i += run, k++) {
+        run = run_length(all + i, n - i);
+        TRY_GOTO(s, watch_tell(i, n));
+        if (param_is_held(all[i].param))
+            s = hold_matrix(m, f, m->params.all[k], all + i, run);
+        else
+            for (int j = i; j < i + run && s == STATUS_OK; j++)
+                s = load_small(m, f, &all[j], scratch);
+    }
+done:
+    mem_free(scratch);
+    mem_free(all);
+    return s;
+}
+
+int64_t model_held_bytes_gguf(const model *m, const gguf *f) {
+    place *all = NULL;
+    int n = 0;
+    int64_t bytes = 0;
+    if (places_of(m, &all, &n) == STATUS_OK && check_all(m, f, all, n) == STATUS_OK)
+        for (int i = 0, run; i < n; i += run) {
+            const param *p = all[i].param;
+            size_t size;
+            run = run_length(all + i, n - i);
+            if (!param_is_held(p))
+                bytes += p->count * (int64_t)sizeof(float) * (p->rank > 1 ? 2 : 1);
+            else
+                bytes += p->count * (held_type(f, all + i, run, &size) == GEMM_F32 ? 4 : 2);
+        }
+    mem_free(all);
+    return bytes > 0 ? bytes : m->params.count * (int64_t)sizeof(float);
 }
 
 /* -- writing -- */

@@ -72,7 +72,14 @@ kv_shape model_kv_shape(const model *m);
 /* A published folder: config.json and model.safetensors, or shards with their index. F_MODEL_MEMORY
  * with both numbers if it cannot fit; nothing is left in m after a failure. */
 status model_open(model *m, const char *folder) MUST_CHECK;
+/* The same for inference: weights live once, in the type of the file, and have no masters (held.c). No
+ * gradients, no model_save. Products have the bits that masters would give, F8_E4M3 apart, which is
+ * rounded to bf16. */
+status model_open_held(model *m, const char *folder) MUST_CHECK;
 status model_config_read(model_config *c, const char *folder) MUST_CHECK; /* its config.json */
+/* Bytes of a described model that model_open_held fills from the folder, from the headers of its files;
+ * as if all were F32 if there are none. */
+int64_t model_held_bytes(const model *m, const char *folder);
 /* Bytes that a described model takes once it has run: masters and packed copies. */
 int64_t model_bytes(const model *m);
 

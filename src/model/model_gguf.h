@@ -21,6 +21,10 @@
 status model_config_from_gguf(model_config *c, gguf *f) MUST_CHECK;
 /* Decodes every tensor into the masters. Nothing is written before all names, shapes and types fit. */
 status model_load_gguf(model *m, const gguf *f) MUST_CHECK;
+/* The same into a model that is only described, for inference: matrices live once (param_set_hold), F16
+ * and BF16 in their 16 bits, F32 in F32, every other type decoded and rounded to bf16. */
+status model_hold_gguf(model *m, const gguf *f) MUST_CHECK;
+int64_t model_held_bytes_gguf(const model *m, const gguf *f);
 
 /* The keys of this configuration (not those of the tokenizer). */
 void model_put_gguf_keys(gguf_writer *w, const model_config *c, uint32_t type);

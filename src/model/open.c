@@ -38,14 +38,14 @@ int64_t model_bytes(const model *m) {
     return sum;
 }
 
-static status check_memory(const model *m, const char *folder) {
-    int64_t needed = model_bytes(m), room = memory_available();
+static status check_memory(const model *m, int64_t needed, const char *folder) {
+    int64_t room = memory_available();
     if (needed <= room) return STATUS_OK;
     return FAIL(
         F_MODEL_MEMORY,
         text("the model needs %.1f GB, %.1f GB are free", (double)needed / 1e9, (double)room / 1e9),
         folder,
-        text("%" PRId64 " parameters in f32 with their packed copies are %" PRId64
+        text("%" PRId64 " parameters as they are used are %" PRId64
              " bytes; free in this machine or container are %" PRId64,
              m->params.count, needed, room),
         "choose a smaller model, or a machine or container with more memory");
@@ -70,17 +70,59 @@ status model_describe_folder(model *m, const char *folder, const safetensors *f)
     return model_describe(m, &c, DTYPE_F32);
 }
 
-status model_open(model *m, const char *folder) {
+static status fill_masters(model *m, safetensors *f, const char *folder) {
+    TRY(check_memory(m, model_bytes(m), folder));
+    TRY(param_set_allocate(&m->params));
+    return model_load_from(m, f, folder);
+}
+
+static status fill_held(model *m, safetensors *f, const char *folder) {
+    model_part *parts = NULL;
+    int n = 0;
+    status s;
+    TRY_GOTO(s, model_parts(m, &parts, &n));
+    TRY_GOTO(s, model_sources(m, f, parts, n, folder));
+    TRY_GOTO(s, check_memory(m, parts_held_bytes(parts, n), folder));
+    s = model_hold_from(m, f, parts, n);
+done:
+    mem_free(parts);
+    return s;
+}
+
+static status open_by(model *m, const char *folder,
+                      status (*fill)(model *m, safetensors *f, const char *folder)) {
     safetensors *f = NULL;
     memset(m, 0, sizeof *m);
     TRY(safetensors_open(&f, folder));
     status s;
     TRY_GOTO(s, model_describe_folder(m, folder, f));
-    TRY_GOTO(s, check_memory(m, folder));
-    TRY_GOTO(s, param_set_allocate(&m->params));
-    s = model_load_from(m, f, folder);
+    s = fill(m, f, folder);
 done:
     safetensors_close(f);
     if (s != STATUS_OK) model_clear(m);
     return s;
+}
+
+status model_open(model *m, const char *folder) {
+    return open_by(m, folder, fill_masters);
+}
+
+status model_open_held(model *m, const char *folder) {
+    return open_by(m, folder, fill_held);
+}
+
+int64_t model_held_bytes(const model *m, const char *folder) {
+    safetensors *f = NULL;
+    model_part *parts = NULL;
+    int n = 0;
+    int64_t bytes = 0;
+    for (int i = 0; i < m->params.n; i++)
+        bytes += m->params.all[i]->count * (int64_t)sizeof(float);
+    bool sound = safetensors_open(&f, folder) == STATUS_OK &&
+                 model_parts(m, &parts, &n) == STATUS_OK &&
+                 model_sources(m, f, parts, n, folder) == STATUS_OK;
+    if (sound) bytes = parts_held_bytes(parts, n);
+    mem_free(parts);
+    safetensors_close(f);
+    return bytes;
 }

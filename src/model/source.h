@@ -50,6 +50,10 @@ status model_sources(const model *m, safetensors *f, model_part *parts, int n,
 status model_describe_folder(model *m, const char *folder, const safetensors *f) MUST_CHECK;
 /* model_load from an open reader. */
 status model_load_from(model *m, safetensors *f, const char *path) MUST_CHECK;
+/* Fills a described f32 model for inference: matrices live once, as they are packed (held.c). `parts`
+ * have their sources; they are put in another order. */
+status model_hold_from(model *m, safetensors *f, model_part *parts, int n) MUST_CHECK;
+int64_t parts_held_bytes(model_part *parts, int n); /* what that takes; sources are there */
 /* n elements of the part from its element `first`, as f32. */
 void source_read(const weight_source *s, int64_t first, int64_t n, float *to);
 /* The bytes of the part from its element `first` (a multiple of the block) where they lie, as

@@ -683,3 +683,7 @@ status gguf_get_reals(const gguf *f, const char *key, double **out, int64_t *n) 
     }
     return STATUS_OK;
 }
+
+void gguf_forget(const gguf *f, const gguf_tensor *t) {
+    if (f->map.data != NULL) mapped_forget(t->data, t->bytes);
+}

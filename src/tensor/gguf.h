@@ -105,6 +105,8 @@ status gguf_get_texts(const gguf *f, const char *key, gguf_text **out, int64_t *
 status gguf_get_ints(const gguf *f, const char *key, int64_t **out, int64_t *n) MUST_CHECK;
 status gguf_get_reals(const gguf *f, const char *key, double **out, int64_t *n) MUST_CHECK;
 
+/* The bytes of a tensor have been read for now: gives their pages back (mapped_forget). */
+void gguf_forget(const gguf *f, const gguf_tensor *t);
 /* Elements [first, first + n) as f32; both multiples of the type's block, inside the tensor.
  * F_GGUF_TYPE for a type without decoder. */
 status gguf_decode(const gguf *f, const gguf_tensor *t, int64_t first, int64_t n,

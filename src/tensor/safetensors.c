@@ -661,3 +661,21 @@ status safetensors_find(safetensors *f, const char *name, tensor *out) {
 const char *safetensors_metadata(const safetensors *f, const char *key) {
     return json_string_value(json_object_get(f->metadata, key));
 }
+
+/* -- pages -- */
+
+static bool is_mapped(const safetensors *f, const uint8_t *data, size_t bytes) {
+    for (int i = 0; i < f->n_parts; i++) {
+        const mapped_file *m = &f->parts[i].map;
+        if (m->data != NULL && data >= m->data && data + bytes <= m->data + m->size) return true;
+    }
+    return false;
+}
+
+void safetensors_expect(const safetensors *f, const void *data, size_t bytes) {
+    if (is_mapped(f, data, bytes)) mapped_expect(data, bytes);
+}
+
+void safetensors_forget(const safetensors *f, const void *data, size_t bytes) {
+    if (is_mapped(f, data, bytes)) mapped_forget(data, bytes);
+}

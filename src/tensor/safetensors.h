@@ -48,6 +48,10 @@ const safetensors_entry *safetensors_lookup(const safetensors *f, const char *na
  * F_SAFETENSORS_DTYPE, F_SHAPE. Data that is not aligned for its type is copied once; the copy
  * belongs to `f`. One thread at a time. */
 status safetensors_find(safetensors *f, const char *name, tensor *out) MUST_CHECK;
+/* Bytes of an entry that are about to be read, or not soon again (mapped_expect, mapped_forget); nothing
+ * for a reader of memory. */
+void safetensors_expect(const safetensors *f, const void *data, size_t bytes);
+void safetensors_forget(const safetensors *f, const void *data, size_t bytes);
 /* Value of a key of __metadata__, NULL if absent (of the first file if there are several). */
 const char *safetensors_metadata(const safetensors *f, const char *key);
 

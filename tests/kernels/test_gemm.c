@@ -81,10 +81,26 @@ static void *product_run(const product *p) {
     return c;
 }
 
+/* Of the numbers of f16 the nearest, and its bits; by doubles. */
+static double f16_value(double x) {
+    if (x == 0) return 0;
+    int exponent = ilogb(x) > -14 ? ilogb(x) : -14;
+    return ldexp(nearbyint(ldexp(x, 10 - exponent)), exponent - 10);
+}
+static uint16_t f16_bits(double value) {
+    if (value == 0) return 0;
+    int exponent = ilogb(value) > -14 ? ilogb(value) : -14;
+    int fraction = (int)ldexp(fabs(value), 10 - exponent);
+    return (uint16_t)((value < 0 ? 0x8000 : 0) +
+                      (fraction >= 1024 ? (exponent + 15) * 1024 + fraction - 1024 : fraction));
+}
+
 static double rounded_value(const product *p, const void *array, int64_t i) {
     double x = get(real_of(p->type), array, i);
-    bool rounded = p->type == GEMM_BF16 || p->type == GEMM_BF16_DOT;
-    return rounded ? (double)bf16_to_f32(f32_to_bf16((float)x)) : x;
+    bool both = p->type == GEMM_BF16 || p->type == GEMM_BF16_DOT, weight = array == p->b;
+    if (both || (p->type == GEMM_F32_BF16 && weight))
+        return (double)bf16_to_f32(f32_to_bf16((float)x));
+    return p->type == GEMM_F32_F16 && weight ? f16_value(x) : x;
 }
 
 static double exact(const product *p, int64_t m, int64_t n, double *magnitude) {
@@ -164,6 +180,95 @@ TEST(gemm_tiers_equal_portable) {
         product_free(&p);
     }
     if (tiers == 0) SKIP("this CPU has only the portable tier");
+}
+
+/* -- weights of 16 bits -- */
+
+typedef struct half_weights {
+    const char *bytes; /* rows of k numbers, odd addresses and gaps included */
+    const float *values;
+    int64_t k;
+    size_t stride;
+    bool wide; /* given in f32 */
+} half_weights;
+
+static status half_rows(void *context, int64_t first, int n, void *room, const void **rows) {
+    const half_weights *w = context;
+    for (int j = 0; j < n; j++) {
+        rows[j] = w->bytes + (size_t)(first + j) * w->stride;
+        if (w->wide)
+            memcpy((float *)room + j * w->k, w->values + (first + j) * w->k,
+                   (size_t)w->k * sizeof *w->values);
+    }
+    return STATUS_OK;
+}
+
+/* Packed from bits anywhere or from f32, in parts: the bits of the f32 product with the same numbers;
+ * and each row can be read back. */
+static void half_case(bool f16, int64_t m, int64_t n, int64_t k, uint64_t seed) {
+    gemm_type type = f16 ? GEMM_F32_F16 : GEMM_F32_BF16;
+    half_weights w = {.k = k, .stride = (size_t)k * 2 + 5};
+    char *bytes = zero_array(DTYPE_F32, n * (int64_t)w.stride);
+    float *values = random_array(DTYPE_F32, n * k, seed),
+          *a = random_array(DTYPE_F32, m * k, seed + 1);
+    float *want = zero_array(DTYPE_F32, m * n), *got = zero_array(DTYPE_F32, m * n);
+    float *row = zero_array(DTYPE_F32, k);
+    w.bytes = bytes + 1;
+    w.values = values;
+    for (int64_t i = 0; i < n * k; i++) {
+        if (i % 11 == 0) values[i] *= 0x1p-20f; /* below the normal numbers of f16 */
+        values[i] = f16 ? (float)f16_value((double)values[i]) : bf16_to_f32(f32_to_bf16(values[i]));
+        uint16_t half = f16 ? f16_bits((double)values[i]) : f32_to_bf16(values[i]);
+        memcpy(bytes + 1 + (size_t)(i / k) * w.stride + 2 * (size_t)(i % k), &half, sizeof half);
+    }
+    packed_matrix packed = {.type = type, .n = n, .k = k};
+    packed.data = aligned_alloc(64, packed_bytes(type, n, k) + 64);
+    gemm_call call = {.type = GEMM_F32,
+                      .m = m,
+                      .n = n,
+                      .k = k,
+                      .a = a,
+                      .a_stride_m = k,
+                      .a_stride_k = 1,
+                      .b_raw = values,
+                      .b_stride_n = k,
+                      .b_stride_k = 1,
+                      .c = want,
+                      .ldc = n};
+    REQUIRE_OK(gemm(&call));
+    call.type = type, call.b = &packed, call.b_raw = NULL, call.c = got;
+    for (int wide = 0; wide < 2; wide++) {
+        int64_t part = n > 16 ? 16 : n;
+        w.wide = wide != 0;
+        size_t size = w.wide ? sizeof(float) : sizeof(uint16_t);
+        memset(packed.data, 0xAA, packed_bytes(type, n, k));
+        REQUIRE_OK(gemm_pack_rows(&packed, part, n - part, size, half_rows, &w));
+        REQUIRE_OK(gemm_pack_rows(&packed, 0, part, size, half_rows, &w));
+        REQUIRE_OK(gemm(&call));
+        CHECK(same(got, want, bytes_of(DTYPE_F32, m * n)), "%s m %d n %d k %d %s",
+              gemm_type_name(type), (int)m, (int)n, (int)k, kernels_tier_name());
+        for (int64_t i = 0; i < n; i++) {
+            gemm_unpack_row(&packed, i, row);
+            CHECK(memcmp(row, values + i * k, (size_t)k * sizeof *row) == 0, "row %d", (int)i);
+        }
+    }
+    free(packed.data);
+    mem_free(bytes);
+    mem_free(values);
+    mem_free(a);
+    mem_free(want);
+    mem_free(got);
+    mem_free(row);
+}
+
+TEST(gemm_with_half_weights_has_the_bits_of_f32) {
+    static const int64_t k[] = {1, 2, 31, 32, 33, 64, 97, 600};
+    use_threads(2);
+    for (int tier = 0; tier < TIERS; tier++) {
+        if (!use_tier(tier)) continue;
+        for (uint64_t i = 0; i < 24; i++)
+            half_case(i % 2 == 0, random_int(i, 1, 40), random_int(i + 50, 1, 70), k[i % 8], i);
+    }
 }
 
 /* -- laws -- */

@@ -91,6 +91,66 @@ static void round_trip(const char *name, const model_config *c, dtype real) {
     model_clear(&b);
 }
 
+/* Logits of a prompt of eight tokens. */
+static status logits_of(model *m, float *out) {
+    static const int64_t start[2] = {0, 8};
+    static const int32_t ids[8] = {1, 5, 2, 7, 3, 3, 0, 6}, position[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const int32_t first[8] = {0};
+    arena memory;
+    tape t;
+    model_result r = {0};
+    model_batch batch = {
+        .layout = {.n = 8, .n_sequences = 1, .start = start, .position = position, .first = first},
+        .ids = ids,
+        .role = ROLE_PROMPT,
+        .logit_rows = position,
+        .n_logit_rows = 8};
+    TRY(arena_init(&memory, "test", (size_t)64 << 20));
+    status s = tape_init(&t, &memory, &m->params, (tape_options){0});
+    if (s == STATUS_OK) s = model_forward(m, &t, &batch, &r);
+    if (s == STATUS_OK)
+        memcpy(out, r.logits->value.data, 8 * (size_t)m->config.vocab_size * sizeof *out);
+    arena_clear(&memory);
+    return s;
+}
+
+/* Matrices that live once have the bits of masters where the file's type is kept. */
+static void held_case(const char *name, const model_config *c, uint32_t type) {
+    model a, b, loaded;
+    gguf *f;
+    const char *path = in("held.gguf");
+    if (!model_make(&a, c, DTYPE_F32, 5)) return;
+    REQUIRE(save(&a, type, path), "%s", name);
+    REQUIRE_OK(gguf_open(&f, path));
+    REQUIRE_OK(model_init(&loaded, c, DTYPE_F32));
+    REQUIRE_OK(model_load_gguf(&loaded, f));
+    REQUIRE_OK(model_describe(&b, c, DTYPE_F32));
+    REQUIRE_OK(model_hold_gguf(&b, f));
+    size_t n = 8 * (size_t)c->vocab_size;
+    float *x = mem_zalloc(2 * n, sizeof *x), *y = x + n;
+    REQUIRE(x != NULL, "memory");
+    REQUIRE_OK(logits_of(&loaded, x));
+    REQUIRE_OK(logits_of(&b, y));
+    CHECK(memcmp(x, y, n * sizeof *x) == 0, "%s, %s: other logits", name, quant_name(type));
+    CHECK(b.embedding->master == NULL && model_held_bytes_gguf(&b, f) < model_bytes(&b), "%s",
+          name);
+    mem_free(x);
+    gguf_close(f);
+    model_clear(&a);
+    model_clear(&b);
+    model_clear(&loaded);
+}
+
+TEST(gguf_held_weights_give_the_bits_of_masters) {
+    model_config micro = config_micro(), lite = config_lite(), llama = config_micro_llama();
+    static const uint32_t types[] = {QUANT_F32, QUANT_F16, QUANT_BF16};
+    for (int t = 0; t < 3; t++) {
+        held_case("deepseek2", &micro, types[t]);
+        held_case("deepseek2 lite", &lite, types[t]);
+        held_case("llama", &llama, types[t]);
+    }
+}
+
 TEST(gguf_models_come_back) {
     model_config micro = config_micro(), lite = config_lite(), llama = config_micro_llama();
     model_config qwen2 = config_qwen(true), qwen3 = config_qwen(false);

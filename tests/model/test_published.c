@@ -342,6 +342,70 @@ TEST(golden_folders_open_as_they_are) {
     golden_close(&g);
 }
 
+/* -- weights that live once -- */
+
+/* The same bits as with masters, as a prompt and decoded; nothing but small parameters has a master. */
+static void held_case(const char *name, dtype type, int shards) {
+    golden g;
+    model a = {0}, b = {0};
+    REQUIRE_OK(golden_open(&g, name));
+    REQUIRE_OK(golden_write(&g, type, shards));
+    REQUIRE_OK(golden_config(&g, NULL, NULL));
+    REQUIRE_OK(model_open(&a, g.folder));
+    REQUIRE_OK(model_open_held(&b, g.folder));
+    size_t n = (size_t)(g.n * g.config.vocab_size), bytes = n * sizeof(float);
+    float *logits[4];
+    for (int i = 0; i < 4; i++)
+        logits[i] = arena_alloc(&g.memory, bytes);
+    REQUIRE(logits[3] != NULL, "memory");
+    REQUIRE_OK(forward(&g, &a, NULL, 0, g.n, GEMM_F32, logits[0]));
+    REQUIRE_OK(forward(&g, &b, NULL, 0, g.n, GEMM_F32, logits[1]));
+    REQUIRE_OK(decode(&g, &a, GEMM_F32, logits[2]));
+    REQUIRE_OK(decode(&g, &b, GEMM_F32, logits[3]));
+    CHECK(memcmp(logits[0], logits[1], bytes) == 0, "%s, %s: prompt", name, dtype_name(type));
+    CHECK(memcmp(logits[2], logits[3], bytes) == 0, "%s, %s: decoded", name, dtype_name(type));
+    int64_t held = model_held_bytes(&b, g.folder),
+            whole = b.params.count * (int64_t)dtype_size(type);
+    CHECK(b.params.master == NULL && b.embedding->master == NULL && b.norm->master != NULL,
+          "%s: masters", name);
+    CHECK(held >= whole && held <= whole + whole / 4, "%s: %" PRId64 " bytes for %" PRId64, name,
+          held, whole);
+    model_clear(&b);
+    model_clear(&a);
+    golden_close(&g);
+}
+
+TEST(golden_held_weights_give_the_bits_of_masters) {
+    static const char *const names[] = {"llama", "qwen2", "deepseek_v2-lite", "deepseek_v3-yarn"};
+    static const dtype types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_F32};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        for (int t = 0; t < 3; t++)
+            held_case(names[i], types[t], t + 1);
+}
+
+TEST(golden_held_weights_leave_nothing_when_memory_fails) {
+    golden g;
+    model m;
+    REQUIRE_OK(golden_open(&g, "qwen2"));
+    REQUIRE_OK(golden_write(&g, DTYPE_BF16, 1));
+    REQUIRE_OK(golden_config(&g, NULL, NULL));
+    int64_t before = mem_live_blocks();
+    int failures = 0;
+    bool failed = true;
+    for (int64_t n = 1; failed; n++) {
+        mem_fail_at(n);
+        status s = model_open_held(&m, g.folder);
+        failed = mem_failed();
+        mem_fail_at(0);
+        failures += failed;
+        CHECK(s == STATUS_OK || failed, "status %d", (int)s);
+        if (s == STATUS_OK) model_clear(&m);
+        CHECK(mem_live_blocks() == before, "allocation %" PRId64 " leaks", n);
+    }
+    CHECK(failures > 20, "%d failures", failures);
+    golden_close(&g);
+}
+
 TEST(golden_too_large_a_model_is_refused_with_numbers) {
     golden g;
     model m;
