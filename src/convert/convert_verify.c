@@ -260,7 +260,7 @@ done:
 static status answer_of(const char *path, const recipes *rounding, const token_list *ids,
                         const convert_report *r, answer *out) {
     bundle b;
-    TRY(bundle_open(&b, path));
+    TRY(bundle_open_masters(&b, path));
     status s = rounding != NULL ? round_masters(rounding, &b.model) : STATUS_OK;
     if (s == STATUS_OK) s = ask(&b, ids, r, out);
     bundle_close(&b);

@@ -104,7 +104,12 @@ static status read_stops(bundle *b) {
     return STATUS_OK;
 }
 
-static status open_any(bundle *b, const char *path, bool weights) {
+static status open_folder_model(model *m, const char *path, bundle_weights weights) {
+    if (weights == WEIGHTS_NONE) return model_config_read(&m->config, path);
+    return weights == WEIGHTS_HELD ? model_open_held(m, path) : model_open(m, path);
+}
+
+static status open_any(bundle *b, const char *path, bundle_weights weights) {
     memset(b, 0, sizeof *b);
     char file[PATH_SIZE];
     status s = bundle_find(b->path, path);
@@ -114,10 +119,7 @@ static status open_any(bundle *b, const char *path, bool weights) {
         s = tokenizer_fits(b, b->path);
         goto done;
     }
-    if (weights)
-        TRY_GOTO(s, model_open_held(&b->model, b->path));
-    else
-        TRY_GOTO(s, model_config_read(&b->model.config, b->path));
+    TRY_GOTO(s, open_folder_model(&b->model, b->path, weights));
     TRY_GOTO(s, path_join(file, b->path, "tokenizer.json"));
     TRY_GOTO(s, tokenizer_open(&b->tokenizer, file));
     TRY_GOTO(s, tokenizer_fits(b, file));
@@ -129,11 +131,15 @@ done:
 }
 
 status bundle_open(bundle *b, const char *path) {
-    return open_any(b, path, true);
+    return open_any(b, path, WEIGHTS_HELD);
+}
+
+status bundle_open_masters(bundle *b, const char *path) {
+    return open_any(b, path, WEIGHTS_MASTERS);
 }
 
 status bundle_open_words(bundle *b, const char *path) {
-    return open_any(b, path, false);
+    return open_any(b, path, WEIGHTS_NONE);
 }
 
 void bundle_close(bundle *b) {

@@ -148,7 +148,7 @@ done:
     return s;
 }
 
-status bundle_open_gguf(bundle *b, const char *path, bool weights) {
+status bundle_open_gguf(bundle *b, const char *path, bundle_weights weights) {
     gguf *f = NULL;
     model_config config;
     status s;
@@ -156,9 +156,14 @@ status bundle_open_gguf(bundle *b, const char *path, bool weights) {
     TRY_GOTO(s, model_config_from_gguf(&config, f));
     TRY_GOTO(s, open_words(b, f));
     b->model.config = config;
-    if (!weights) goto done;
-    TRY_GOTO(s, model_describe(&b->model, &config, DTYPE_F32));
-    s = model_hold_gguf(&b->model, f);
+    if (weights == WEIGHTS_NONE) goto done;
+    if (weights == WEIGHTS_HELD) {
+        TRY_GOTO(s, model_describe(&b->model, &config, DTYPE_F32));
+        s = model_hold_gguf(&b->model, f);
+    } else {
+        TRY_GOTO(s, model_init(&b->model, &config, DTYPE_F32));
+        s = model_load_gguf(&b->model, f);
+    }
 done:
     gguf_close(f);
     return s;

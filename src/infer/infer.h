@@ -38,6 +38,9 @@ typedef struct bundle {
 /* `path`: a .gguf file; a folder with config.json, tokenizer.json and model.safetensors; or a run folder, whose
  * model/ (or, without one, newest whole checkpoint) is taken. F_MISSING says what was looked for. */
 status bundle_open(bundle *b, const char *path) MUST_CHECK;
+/* bundle_open keeps weights once, as files have them (model_open_held; blocks of integers of a GGUF file
+ * rounded to bf16). Here they are f32 masters, which a caller may change. */
+status bundle_open_masters(bundle *b, const char *path) MUST_CHECK;
 /* The same without weights: the model holds its configuration only. */
 status bundle_open_words(bundle *b, const char *path) MUST_CHECK;
 void bundle_close(bundle *b); /* accepts a zeroed one */
@@ -82,7 +85,7 @@ typedef struct bundle_facts {
     model_config config;
     int64_t parameters;
     int64_t context;      /* positions a session may have */
-    int64_t weight_bytes; /* with the packed copies that running makes */
+    int64_t weight_bytes; /* as they are kept */
     int64_t key_bytes;    /* of one session over the whole context */
     int64_t step_bytes;   /* of a forward of a part of a prompt */
     char path[4096];      /* what bundle_open would read */
