@@ -18,6 +18,8 @@
 
 #include <inttypes.h>
 
+#define SHARED_PARTS 4
+
 typedef struct attention_record {
     var *q, *k, *shared, *v, *y;
     attention_shape shape;
@@ -222,22 +224,32 @@ var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layo
 var *op_attention_paged(tape *t, var *q, const key_pages *pages, const token_layout *layout,
                         const attention_shape *shape) {
     if (!queries_fit(t, q, layout, shape)) return t->poison;
+    size_t size = dtype_size(t->dtype);
     attention_shape dense = *shape; /* rows of a page are dense whatever the batch's keys are */
     dense.k_head_stride = dense.v_head_stride = 0;
     var *y = tape_var(t, layout->n, (int64_t)shape->n_head * shape->v_dim, false);
-    attention_call *calls = tape_alloc(t, (size_t)layout->n_sequences * sizeof *calls);
+    /* Keys that all heads share are one chunk of work: a few calls of some heads each are more. */
+    int parts = shape->n_kv_head == 1 && shape->n_head % SHARED_PARTS == 0 ? SHARED_PARTS : 1;
+    attention_call *calls = tape_alloc(t, (size_t)(layout->n_sequences * parts) * sizeof *calls);
     if (calls == NULL) return t->poison;
     for (int i = 0; i < layout->n_sequences; i++) {
-        attention_call c = sequence_call(t, &dense, layout, i, &q->value, &y->value);
+        attention_call c = sequence_call(t, pages[i].stride != 0 ? shape : &dense, layout, i,
+                                         &q->value, &y->value);
         c.k_block = pages[i].k_page;
         c.shared_block = pages[i].shared_page;
         c.v_block = pages[i].v_page;
         c.ldk = (int64_t)shape->n_kv_head * shape->qk_dim;
         c.lds = shape->shared_dim;
         c.ldv = (int64_t)shape->n_kv_head * shape->v_dim;
+        if (pages[i].stride != 0) c.ldk = c.ldv = pages[i].stride;
         c.n_keys = pages[i].n_keys;
-        calls[i] = c;
+        c.n_head /= parts;
+        for (int p = 0; p < parts; p++) {
+            calls[i * parts + p] = c;
+            c.q = (const char *)c.q + (size_t)(c.n_head * (c.qk_dim + c.shared_dim)) * size;
+            c.out = (char *)c.out + (size_t)(c.n_head * c.v_dim) * size;
+        }
     }
-    if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences));
+    if (tape_runs(t)) tape_fail(t, attention(calls, layout->n_sequences * parts));
     return tape_ok(t) ? y : t->poison;
 }

@@ -81,9 +81,16 @@ var *op_attention(tape *t, var *q, var *k, var *shared, var *v, const token_layo
 typedef struct key_pages {
     const void *const *k_page, *const *shared_page, *const *v_page;
     int64_t n_keys; /* written so far, this batch included */
+    int64_t
+        stride; /* between rows of k and of v, whose heads then are as the shape says; 0 = dense */
 } key_pages;
 var *op_attention_paged(tape *t, var *q, const key_pages *pages, const token_layout *layout,
                         const attention_shape *shape);
+
+/* Latents instead of keys (op_heads.c; inference only): w [H (key_rows + value_rows), kr]. Queries of
+ * heads [n, H (key_rows + rotated)] -> [n, H (kr + rotated)]; outputs [n, H kr] -> [n, H value_rows]. */
+var *op_head_keys(tape *t, var *x, param *w, const head_blocks *h);
+var *op_head_values(tape *t, var *x, param *w, const head_blocks *h);
 
 typedef enum score_function { SCORE_SIGMOID, SCORE_SOFTMAX } score_function;
 typedef struct router_options {

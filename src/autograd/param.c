@@ -214,6 +214,13 @@ static size_t room_of(gemm_type type, const stack *m) {
     return (size_t)m->n * (bytes + 2 * ALIGNMENT);
 }
 
+/* Blocks of heads, in the widest type, padded to strips and groups of k: at most what heads of one row
+ * each would take. Address space, not memory. */
+static size_t blocks_room(const stack *m) {
+    size_t in = (size_t)m->in + 64, out = (size_t)m->out;
+    return 64 * in * (out + 64) * sizeof(double);
+}
+
 static status packs_init(param_set *s) {
     if (s->packs.base != NULL) return STATUS_OK;
     size_t bytes = ALIGNMENT;
@@ -223,6 +230,7 @@ static status packs_init(param_set *s) {
         bytes += room_of(s->dtype == DTYPE_F64 ? GEMM_F64 : GEMM_F32, &m) + room_of(GEMM_BF16, &m) +
                  room_of(GEMM_BF16_DOT, &m);
         bytes += 2 * ((size_t)m.n * sizeof(packed_matrix) + ALIGNMENT);
+        if (m.n == 1) bytes += blocks_room(&m); /* param_head_blocks */
     }
     return arena_init(&s->packs, "packed parameters", bytes);
 }
@@ -316,5 +324,69 @@ status param_packed(param_set *s, param *p, int direction, gemm_type type,
         TRY(packs_shape(s, p, direction, type));
     if (p->packed_version[direction] != p->version) packs_fill(s, p, direction);
     *all_matrices = p->packed[direction];
+    return STATUS_OK;
+}
+
+/* -- blocks of heads -- */
+
+static size_t block_bytes(gemm_type type, int64_t n, int64_t k) {
+    return size_round_up(packed_bytes(type, n, k), ALIGNMENT);
+}
+
+/* Arrays of the 2 H matrices, with room for the widest type. */
+static status blocks_shape(param_set *s, param *p, const head_blocks *h) {
+    gemm_type wide = s->dtype == DTYPE_F64 ? GEMM_F64 : GEMM_F32;
+    int64_t kr = p->dim[1];
+    if (p->blocks != NULL) return STATUS_OK;
+    size_t bytes[2] = {block_bytes(wide, kr, h->key_rows), block_bytes(wide, h->value_rows, kr)};
+    size_t half[2] = {block_bytes(GEMM_BF16, kr, h->key_rows),
+                      block_bytes(GEMM_BF16, h->value_rows, kr)};
+    packed_matrix *all = arena_zalloc(&s->packs, (size_t)(2 * h->n_head) * sizeof *all);
+    if (all == NULL) return STATUS_MEMORY;
+    for (int64_t i = 0; i < 2 * h->n_head; i++) {
+        int kind = i >= h->n_head;
+        all[i].data = arena_alloc(&s->packs, bytes[kind] > half[kind] ? bytes[kind] : half[kind]);
+        if (all[i].data == NULL) return STATUS_MEMORY;
+    }
+    p->blocks = all;
+    p->blocks_version = 0;
+    return STATUS_OK;
+}
+
+/* The rows of head i as reals: in the masters, or read back into `room`. */
+static const void *head_rows(const param_set *s, const param *p, int64_t i, int64_t rows,
+                             float *room) {
+    int64_t kr = p->dim[1];
+    if (!p->held) return (const char *)p->master + (size_t)(i * rows * kr) * dtype_size(s->dtype);
+    for (int64_t j = 0; j < rows; j++)
+        gemm_unpack_row(p->packed[PACK_FORWARD], i * rows + j, room + j * kr);
+    return room;
+}
+
+static status blocks_fill(param_set *s, param *p, const head_blocks *h, gemm_type type) {
+    int64_t kr = p->dim[1], rows = h->key_rows + h->value_rows;
+    float *room = p->held ? mem_alloc((size_t)(rows * kr) * sizeof *room) : NULL;
+    if (p->held && room == NULL) return STATUS_MEMORY;
+    for (int64_t i = 0; i < h->n_head; i++) {
+        packed_matrix *key = &p->blocks[i], *value = &p->blocks[h->n_head + i];
+        const char *from = head_rows(s, p, i, rows, room);
+        *key = (packed_matrix){.type = type, .n = kr, .k = h->key_rows, .data = key->data};
+        *value = (packed_matrix){.type = type, .n = h->value_rows, .k = kr, .data = value->data};
+        gemm_pack(key, from, 1, kr);
+        gemm_pack(value, from + (size_t)(h->key_rows * kr) * dtype_size(s->dtype), kr, 1);
+    }
+    mem_free(room);
+    p->blocks_version = p->version;
+    return STATUS_OK;
+}
+
+status param_head_blocks(param_set *s, param *p, const head_blocks *h, gemm_type type,
+                         const packed_matrix **blocks) {
+    if (p->held) type = p->packed[PACK_FORWARD]->type;
+    TRY(packs_init(s));
+    TRY(blocks_shape(s, p, h));
+    if (p->blocks_version != p->version || p->blocks[0].type != type)
+        TRY(blocks_fill(s, p, h, type));
+    *blocks = p->blocks;
     return STATUS_OK;
 }

@@ -53,6 +53,8 @@ typedef struct param {
     packed_matrix *packed[2]; /* [PACK_FORWARD, PACK_BACKWARD], one per stacked matrix */
     size_t packed_room[2];    /* bytes behind each packed matrix */
     bool held;                /* no master: the forward copy is the matrix */
+    packed_matrix *blocks;    /* param_head_blocks */
+    uint64_t blocks_version;
     param_view *views;
     int n_views;
 } param;
@@ -96,6 +98,16 @@ void param_set_gradients(param_set *s, void *buffer);
 param *param_find(const param_set *s, const char *name);
 void param_changed(param *p);         /* its master was written */
 void param_set_changed(param_set *s); /* all masters were written */
+
+/* A matrix [H (key_rows + value_rows), kr] whose rows belong to heads, key rows first in each. */
+typedef struct head_blocks {
+    int64_t n_head, key_rows, value_rows;
+    int64_t rotated; /* columns of a query head that have no rows */
+} head_blocks;
+/* Packed by head, made now if stale, beside the copies of param_packed: H matrices B = key rows, then
+ * H matrices B = (value rows)^T. */
+status param_head_blocks(param_set *s, param *p, const head_blocks *h, gemm_type type,
+                         const packed_matrix **blocks) MUST_CHECK;
 
 enum { PACK_FORWARD = 0, PACK_BACKWARD = 1 };
 /* The packed copy of stacked matrix `index` (0 for a plain one), made now if stale. */

@@ -352,5 +352,10 @@ int64_t engine_bytes(const model *m, int64_t positions, int64_t chunk) {
     int64_t ffn = c->family == MODEL_LLAMA
                       ? 3 * c->d_ff
                       : 3 * c->d_expert * (c->n_expert_used + c->n_shared_expert);
-    return pages + chunk * (8 * c->d_model + q + heads + ffn) * (int64_t)element;
+    int64_t made = c->family == MODEL_LLAMA || chunk == 0
+                       ? 0 /* of latents: keys and values of all positions, by a prompt */
+                       : positions * (c->kv_lora_rank +
+                                      (int64_t)c->n_head * (c->qk_nope_head_dim + c->v_head_dim));
+    return pages + made * (int64_t)element +
+           chunk * (8 * c->d_model + q + heads + ffn) * (int64_t)element;
 }

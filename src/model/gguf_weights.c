@@ -416,8 +416,8 @@ status model_hold_gguf(model *m, const gguf *f) {
     float *scratch = NULL;
     int n = 0;
     status s;
-    TRY_GOTO(s, places_of(m, &all, &n));
-    TRY_GOTO(s, check_all(m, f, all, n));
+    TRY_GOTO(s, model_gguf_places(m, &all, &n));
+    TRY_GOTO(s, model_gguf_check(m, f, all, n));
     TRY_GOTO(s, param_set_hold(&m->params));
     scratch = mem_zalloc(scratch_size(m, all, n), sizeof *scratch);
     if (scratch == NULL) s = STATUS_MEMORY;
@@ -440,7 +440,8 @@ int64_t model_held_bytes_gguf(const model *m, const gguf *f) {
     place *all = NULL;
     int n = 0;
     int64_t bytes = 0;
-    if (places_of(m, &all, &n) == STATUS_OK && check_all(m, f, all, n) == STATUS_OK)
+    if (model_gguf_places(m, &all, &n) == STATUS_OK &&
+        model_gguf_check(m, f, all, n) == STATUS_OK)
         for (int i = 0, run; i < n; i += run) {
             const param *p = all[i].param;
             size_t size;

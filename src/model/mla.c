@@ -1,4 +1,4 @@
-/* mla.c - multi-head latent attention in its prompt form (DeepSeek-V2, arXiv 2405.04434, 2.1.2
+/* mla.c - multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1.2
  * and appendix C).
  *
  *     a    = W_qkv_a x                  [n, qr + kr + r]   both down-projections in one product
@@ -10,6 +10,10 @@
  * Rotation is interleaved: pairs (2i, 2i+1). Without a query rank the first rows of W_qkv_a are the
  * query projection itself. Keys and values are never copied out of kv: attention is told the stride
  * between heads.
+ *
+ * With pages (inference) the latents and k_pe are what is kept, kr + r numbers per position and layer
+ * instead of H (n + v) + r; prompts make keys and values of them again, generated tokens do without
+ * (cache.c).
  *
  * Mind: a is rotated in place after its product and before its only reader of those columns.
  */
@@ -44,19 +48,19 @@ var *mla_attention(tape *t, const block *b, var *x) {
     if (c->q_lora_rank > 0) q = op_linear(t, op_rmsnorm(t, q, l->q_a_norm, LATENT_EPS), l->q_b);
     q = rotate(t, b, q, c->n_head, n + r, n);
     var *latent = op_rmsnorm(t, op_slice(t, a, query, kr), l->kv_a_norm, LATENT_EPS);
+    var *shared = op_slice(t, a, query + kr, r);
+    attention_shape shape = {.n_head = c->n_head,
+                             .n_kv_head = c->n_head,
+                             .qk_dim = c->qk_nope_head_dim,
+                             .shared_dim = c->qk_rope_head_dim,
+                             .v_dim = c->v_head_dim,
+                             .k_head_stride = head,
+                             .v_head_stride = head,
+                             .scale = b->forward->m->rope.score_scale / sqrt((double)(n + r))};
+    if (b->forward->batch.cache != NULL)
+        return op_linear(t, attend_latents(t, b, q, latent, shared, &shape), l->o);
     var *kv = op_linear(t, latent, l->kv_b);
     var *keys = op_slice(t, kv, 0, (H - 1) * head + n);
     var *values = op_slice(t, kv, n, (H - 1) * head + v);
-    var *shared = op_slice(t, a, query + kr, r);
-    var *o = attend(
-        t, b, q, keys, shared, values,
-        &(attention_shape){.n_head = c->n_head,
-                           .n_kv_head = c->n_head,
-                           .qk_dim = c->qk_nope_head_dim,
-                           .shared_dim = c->qk_rope_head_dim,
-                           .v_dim = c->v_head_dim,
-                           .k_head_stride = head,
-                           .v_head_stride = head,
-                           .scale = b->forward->m->rope.score_scale / sqrt((double)(n + r))});
-    return op_linear(t, o, l->o);
+    return op_linear(t, attend(t, b, q, keys, shared, values, &shape), l->o);
 }

@@ -80,8 +80,8 @@ kv_shape model_kv_shape(const model *m) {
         int64_t width = (int64_t)c->n_kv_head * c->head_dim;
         return (kv_shape){width, 0, width};
     }
-    int64_t H = c->n_head;
-    return (kv_shape){H * c->qk_nope_head_dim, c->qk_rope_head_dim, H * c->v_head_dim};
+    return (kv_shape){c->kv_lora_rank, c->qk_rope_head_dim,
+                      0}; /* latents; values are made of them */
 }
 
 /* -- forward -- */

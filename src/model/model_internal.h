@@ -45,6 +45,11 @@ var *mla_attention(tape *t, const block *b, var *x);
 var *attend(tape *t, const block *b, var *q, var *k, var *shared, var *v,
             const attention_shape *shape);
 
+/* The same of latent attention with a cache: latent [n, kr] and shared go into the pages; prompts attend
+ * over keys and values made of them again, `shape`, generated tokens over the latents themselves. */
+var *attend_latents(tape *t, const block *b, var *q, var *latent, var *shared,
+                    const attention_shape *shape);
+
 /* feed_forward.c: x [n, d], normalised -> [n, d]; dense or routed, as the layer is. */
 var *feed_forward(tape *t, const block *b, var *x);
 
