@@ -83,12 +83,12 @@ static void *product_run(const product *p) {
 
 /* Of the numbers of f16 the nearest, and its bits; by doubles. */
 static double f16_value(double x) {
-    if (x == 0) return 0;
+    if (x == 0) return x;
     int exponent = ilogb(x) > -14 ? ilogb(x) : -14;
     return ldexp(nearbyint(ldexp(x, 10 - exponent)), exponent - 10);
 }
 static uint16_t f16_bits(double value) {
-    if (value == 0) return 0;
+    if (value == 0) return signbit(value) ? 0x8000 : 0;
     int exponent = ilogb(value) > -14 ? ilogb(value) : -14;
     int fraction = (int)ldexp(fabs(value), 10 - exponent);
     return (uint16_t)((value < 0 ? 0x8000 : 0) +
