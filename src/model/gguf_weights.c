@@ -440,8 +440,7 @@ int64_t model_held_bytes_gguf(const model *m, const gguf *f) {
     place *all = NULL;
     int n = 0;
     int64_t bytes = 0;
-    if (model_gguf_places(m, &all, &n) == STATUS_OK &&
-        model_gguf_check(m, f, all, n) == STATUS_OK)
+    if (model_gguf_places(m, &all, &n) == STATUS_OK && model_gguf_check(m, f, all, n) == STATUS_OK)
         for (int i = 0, run; i < n; i += run) {
             const param *p = all[i].param;
             size_t size;
