@@ -37,13 +37,9 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define HALF_ROWS 6
 #define HALF      8 /* floats of a register; a strip is two registers */
 
-/* `columns` is a multiple of STRIP here: one strip for up to 6 rows, two for up to 3. */
-INLINE void block_f32(const micro_call *call, const int rows, const int strips) {
-    const int64_t rs = call->row_stride, cs = call->k_stride;
-    const float *b[2] = {call->b, (const float *)((const char *)call->b + call->strip_stride)};
-    const float *a[2] = {call->a, (const float *)call->a + 3 * rs};
-    float *c = call->c;
-    __m256 acc[F32_ROWS][4];
+/* What C holds, or zero: two registers of each strip in a row. */
+INLINE void load_chains(const micro_call *call, const int rows, const int strips, __m256 acc[][4]) {
+    const float *c = call->c;
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
@@ -51,6 +47,25 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
             acc[i][s] = call->accumulate ? _mm256_loadu_ps(c + i * call->ldc + s * HALF)
                                          : _mm256_setzero_ps();
     }
+}
+INLINE void store_chains(const micro_call *call, const int rows, const int strips,
+                         __m256 acc[][4]) {
+    float *c = call->c;
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int s = 0; s < 2 * strips; s++)
+            _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
+    }
+}
+
+/* `columns` is a multiple of STRIP here: one strip for up to 6 rows, two for up to 3. */
+INLINE void block_f32(const micro_call *call, const int rows, const int strips) {
+    const int64_t rs = call->row_stride, cs = call->k_stride;
+    const float *b[2] = {call->b, (const float *)((const char *)call->b + call->strip_stride)};
+    const float *a[2] = {call->a, (const float *)call->a + 3 * rs};
+    __m256 acc[F32_ROWS][4];
+    load_chains(call, rows, strips, acc);
     for (int64_t k = 0; k < call->k; k++) {
         UNROLL
         for (int t = 0; t < strips; t++) {
@@ -66,12 +81,7 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
         a[0] += cs;
         a[1] += cs;
     }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < 2 * strips; s++)
-            _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
-    }
+    store_chains(call, rows, strips, acc);
 }
 
 /* One strip. */
@@ -196,15 +206,8 @@ INLINE void block_half(const micro_call *call, const int rows, const int strips,
     const int64_t rs = call->row_stride, cs = call->k_stride;
     const char *b[2] = {call->b, (const char *)call->b + call->strip_stride};
     const float *a[2] = {call->a, (const float *)call->a + 3 * rs};
-    float *c = call->c;
     __m256 acc[HALF_ROWS][4];
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < 2 * strips; s++)
-            acc[i][s] = call->accumulate ? _mm256_loadu_ps(c + i * call->ldc + s * HALF)
-                                         : _mm256_setzero_ps();
-    }
+    load_chains(call, rows, strips, acc);
     for (int64_t k = 0; k < call->k; k++) {
         if (k % 2 == 0) {
             step_half(b, a, rs, rows, strips, false, f16, acc);
@@ -216,12 +219,7 @@ INLINE void block_half(const micro_call *call, const int rows, const int strips,
         a[0] += cs;
         a[1] += cs;
     }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < 2 * strips; s++)
-            _mm256_storeu_ps(c + i * call->ldc + s * HALF, acc[i][s]);
-    }
+    store_chains(call, rows, strips, acc);
 }
 
 #define WHOLE_HALF(name, f16)                                                                      \

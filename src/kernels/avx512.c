@@ -41,11 +41,7 @@ static const row_kernels rows_f64 = ROW_KERNELS;
 #define HALF_ROWS 12
 #define THIRDS    ((F32_ROWS + 2) / 3)
 
-/* The first `columns` of 16; none if that is negative. */
-INLINE __mmask16 column_mask(int columns) {
-    if (columns <= 0) return 0;
-    return columns >= STRIP ? (__mmask16)0xFFFF : (__mmask16)((1u << columns) - 1u);
-}
+#include "kernels/chains.inc"
 
 INLINE void block_f32(const micro_call *call, const int rows, const int strips) {
     const int64_t rs = call->row_stride, cs = call->k_stride;
@@ -55,16 +51,8 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
     for (int i = 0; i < (rows + 2) / 3; i++)
         a[i] = (const float *)call->a + 3 * i * rs;
     const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
-    float *c = call->c;
     __m512 acc[F32_ROWS][2];
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            acc[i][s] = call->accumulate
-                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
-                            : _mm512_setzero_ps();
-    }
+    load_chains(call, mask, rows, strips, acc);
     for (int64_t k = 0; k < call->k; k++) {
         __m512 x[2];
         UNROLL
@@ -81,12 +69,7 @@ INLINE void block_f32(const micro_call *call, const int rows, const int strips) 
         for (int i = 0; i < (rows + 2) / 3; i++)
             a[i] += cs;
     }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
-    }
+    store_chains(call, mask, rows, strips, acc);
 }
 
 INLINE void block_bf16(const micro_call *call, const int rows, const int strips) {
@@ -157,18 +140,10 @@ INLINE void block_dot(const micro_call *call, const int rows, const int strips) 
     UNROLL
     for (int i = 0; i < (rows + 2) / 3; i++)
         a[i] = (const float *)call->a + 3 * i * rs;
-    const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
     const __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
-    float *c = call->c;
+    const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
     __m512 acc[DOT_ROWS][2];
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            acc[i][s] = call->accumulate
-                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
-                            : _mm512_setzero_ps();
-    }
+    load_chains(call, mask, rows, strips, acc);
     for (int64_t k = 0; k < call->k; k += BF16_PAIR) {
         __m512 x[2];
         UNROLL
@@ -197,12 +172,7 @@ INLINE void block_dot(const micro_call *call, const int rows, const int strips) 
         for (int i = 0; i < (rows + 2) / 3; i++)
             a[i] += 2 * cs;
     }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
-    }
+    store_chains(call, mask, rows, strips, acc);
 }
 
 /* f32 by weights of 16 bits, widened in registers: the lower halves of the pairs, or the upper. */
@@ -242,16 +212,8 @@ INLINE void block_half(const micro_call *call, const int rows, const int strips,
     for (int i = 0; i < (rows + 2) / 3; i++)
         a[i] = (const float *)call->a + 3 * i * rs;
     const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
-    float *c = call->c;
     __m512 acc[HALF_ROWS][2];
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            acc[i][s] = call->accumulate
-                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
-                            : _mm512_setzero_ps();
-    }
+    load_chains(call, mask, rows, strips, acc);
     for (int64_t k = 0; k + 1 < call->k; k += BF16_PAIR) {
         step_half(b, a, rs, rows, strips, false, f16, acc);
         next_k(a, cs, rows);
@@ -261,12 +223,7 @@ INLINE void block_half(const micro_call *call, const int rows, const int strips,
         b[1] += STRIP;
     }
     if (call->k % 2 != 0) step_half(b, a, rs, rows, strips, false, f16, acc);
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
-    }
+    store_chains(call, mask, rows, strips, acc);
 }
 INLINE void half_of_bf16(const micro_call *call, const int rows, const int strips) {
     block_half(call, rows, strips, false);

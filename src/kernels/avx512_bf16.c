@@ -21,10 +21,7 @@
 #define ROWS   14
 #define THIRDS ((ROWS + 2) / 3)
 
-INLINE __mmask16 column_mask(int columns) {
-    if (columns <= 0) return 0;
-    return columns >= STRIP ? (__mmask16)0xFFFF : (__mmask16)((1u << columns) - 1u);
-}
+#include "kernels/chains.inc"
 
 /* clang and gcc differ in the type of a vector of bf16 pairs; its bits are those of integers. */
 INLINE __m512bh as_pairs(__m512i x) {
@@ -50,16 +47,8 @@ INLINE void block_dot(const micro_call *call, const int rows, const int strips) 
     for (int i = 0; i < (rows + 2) / 3; i++)
         a[i] = (const int32_t *)call->a + 3 * i * rs;
     const __mmask16 mask[2] = {column_mask(call->columns), column_mask(call->columns - STRIP)};
-    float *c = call->c;
     __m512 acc[ROWS][2];
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            acc[i][s] = call->accumulate
-                            ? _mm512_maskz_loadu_ps(mask[s], c + i * call->ldc + s * STRIP)
-                            : _mm512_setzero_ps();
-    }
+    load_chains(call, mask, rows, strips, acc);
     for (int64_t pair = 0; pair < call->k / BF16_PAIR; pair++) {
         __m512bh x[2];
         UNROLL
@@ -76,12 +65,7 @@ INLINE void block_dot(const micro_call *call, const int rows, const int strips) 
         for (int i = 0; i < (rows + 2) / 3; i++)
             a[i] += step;
     }
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
-        for (int s = 0; s < strips; s++)
-            _mm512_mask_storeu_ps(c + i * call->ldc + s * STRIP, mask[s], acc[i][s]);
-    }
+    store_chains(call, mask, rows, strips, acc);
 }
 
 #define CASE(n)                                                                                    \
