@@ -41,13 +41,8 @@ status convert_step(convert_job *j, size_t bytes) {
 
 /* -- before the first byte -- */
 
-static bool ends_with(const char *name, const char *end) {
-    size_t a = strlen(name), b = strlen(end);
-    return a > b && strcmp(name + a - b, end) == 0;
-}
-
 static status check_names(const char *in, const char *out, const convert_options *o) {
-    bool file = ends_with(out, ".gguf");
+    bool file = gguf_is_name(out);
     if (file != (o->form == CONVERT_GGUF))
         return FAIL(F_USAGE, text("%s is no name for this form", out), out,
                     file ? "names of folders do not end in .gguf"

@@ -7,6 +7,7 @@
 
 #include "base/command.h"
 #include "base/progress.h"
+#include "tensor/gguf.h"
 #include "tensor/quant.h"
 
 #include <inttypes.h>
@@ -41,14 +42,9 @@ static const option_table options = {rows, sizeof rows / sizeof rows[0], sizeof(
                                      NULL};
 static const option_table *const tables[] = {&options, NULL};
 
-static bool names_gguf(const char *path) {
-    size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
-}
-
 static status choose_form(const char *out, int to, convert_form *form) {
     *form = to == FORM_HF ? CONVERT_HF : to == FORM_FATHOM ? CONVERT_FATHOM : CONVERT_GGUF;
-    if (to != FORM_AUTO || names_gguf(out)) return STATUS_OK;
+    if (to != FORM_AUTO || gguf_is_name(out)) return STATUS_OK;
     return FAIL(F_USAGE, text("which form should %s have?", out), out,
                 "a folder can be for other programs, or keep blocks of a GGUF file as they are",
                 "add --to hf or --to fathom (or give OUT a name that ends in .gguf)");

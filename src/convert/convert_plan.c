@@ -18,6 +18,8 @@
  */
 #include "convert/convert_internal.h"
 
+#include "base/ending.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,11 +149,6 @@ static bool is_half(const convert_input *in, const safetensors_entry *e) {
             (in->parts[i].source.values != NULL && in->parts[i].source.entry == e))
             return true;
     return false;
-}
-
-static bool ends_with(const char *name, const char *end) {
-    size_t a = strlen(name), b = strlen(end);
-    return a >= b && strcmp(name + a - b, end) == 0;
 }
 
 static status add_entry(recipes *p, const safetensors_entry *e) {

@@ -7,6 +7,7 @@
  */
 #include "data/corpus_internal.h"
 
+#include "base/ending.h"
 #include "base/file.h"
 #include "data/archive.h"
 
@@ -61,11 +62,6 @@ void pieces_clear(piece_list *l) {
 
 static bool starts_with(const char *s, const char *prefix) {
     return strncmp(s, prefix, strlen(prefix)) == 0;
-}
-
-static bool ends_with(const char *s, const char *suffix) {
-    size_t n = strlen(s), k = strlen(suffix);
-    return n >= k && strcmp(s + n - k, suffix) == 0;
 }
 
 /* ---- packages ------------------------------------------------------------------------------ */

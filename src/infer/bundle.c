@@ -7,6 +7,7 @@
 #include "infer/bundle_internal.h"
 
 #include "base/file.h"
+#include "tensor/gguf.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -44,8 +45,7 @@ static status newest_checkpoint(char out[PATH_SIZE], const char *run) {
 }
 
 bool bundle_is_gguf(const char *path) {
-    size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".gguf") == 0 && !path_is_folder(path);
+    return gguf_is_name(path) && !path_is_folder(path);
 }
 
 status bundle_find(char out[PATH_SIZE], const char *path) {

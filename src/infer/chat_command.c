@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/command.h"
+#include "base/ending.h"
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/progress.h"
@@ -178,11 +179,6 @@ static status set_result(command_context *c, const char *text, size_t n, const g
 }
 
 /* -- what was read before -- */
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* Text that is completed has no messages: ids and keys alone. */
 static status resume_text(const chat_settings *set, session *s, const bundle *b) {

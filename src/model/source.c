@@ -23,6 +23,8 @@
  */
 #include "model/source.h"
 
+#include "base/ending.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,11 +238,6 @@ static status find_source(const model *m, safetensors *f, model_part *p, const c
 }
 
 /* -- what nobody asked for -- */
-
-static bool ends_with(const char *name, const char *end) {
-    size_t a = strlen(name), b = strlen(end);
-    return a >= b && strcmp(name + a - b, end) == 0;
-}
 
 /* The name of the matrix that `name` repeats in files of this model, NULL if none. */
 static const char *repeats(const model *m, const char *name) {

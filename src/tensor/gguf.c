@@ -20,6 +20,7 @@
 #include "tensor/gguf.h"
 
 #include "base/checked.h"
+#include "base/ending.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -423,6 +424,10 @@ status gguf_open_bytes(gguf **out, const void *bytes, size_t n, const char *name
     f->n = n;
     f->path = mem_strdup(name);
     return finish(out, f, f->path != NULL ? parse(f) : STATUS_MEMORY);
+}
+
+bool gguf_is_name(const char *path) {
+    return strlen(path) > strlen(".gguf") && ends_with(path, ".gguf");
 }
 
 status gguf_open(gguf **out, const char *path) {

@@ -76,6 +76,7 @@ typedef struct gguf_text {
 } gguf_text;
 
 typedef struct gguf gguf;
+bool gguf_is_name(const char *path); /* something.gguf */
 status gguf_open(gguf **out, const char *path) MUST_CHECK;
 /* A file already in memory (it must outlive the reader); `name` is used in messages. */
 status gguf_open_bytes(gguf **out, const void *bytes, size_t n, const char *name) MUST_CHECK;

@@ -24,6 +24,7 @@
 #include "tensor/safetensors.h"
 
 #include "base/checked.h"
+#include "base/ending.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
@@ -538,11 +539,6 @@ done:
     mem_free(files);
     json_decref(root);
     return s;
-}
-
-static bool ends_with(const char *string, const char *end) {
-    size_t n = strlen(string), m = strlen(end);
-    return n >= m && strcmp(string + n - m, end) == 0;
 }
 
 status safetensors_open(safetensors **out, const char *path) {

@@ -1,6 +1,7 @@
 /* golden_weights.c - weights by the formula of tests/golden/model/make.py, and folders made of them. */
 #include "golden_weights.h"
 
+#include "base/ending.h"
 #include "base/file.h"
 
 #include <string.h>
@@ -18,11 +19,6 @@ static uint32_t text_hash(const char *text) { /* FNV-1a, 32 bits */
     for (; *text != '\0'; text++)
         h = (h ^ (uint8_t)*text) * 0x01000193u;
     return h;
-}
-
-static bool ends_with(const char *name, const char *end) {
-    size_t a = strlen(name), b = strlen(end);
-    return a >= b && strcmp(name + a - b, end) == 0;
 }
 
 static float scale_of(const char *name) {
