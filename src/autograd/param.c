@@ -278,6 +278,11 @@ status param_hold(param_set *s, param *p, gemm_type type) {
     return STATUS_OK;
 }
 
+int64_t param_held_bytes(const param *p, gemm_type type) {
+    if (!param_is_held(p)) return p->count * (int64_t)sizeof(float) * (p->rank > 1 ? 2 : 1);
+    return p->count * (type == GEMM_F32 ? 4 : 2);
+}
+
 /* The source of a stacked matrix counts rows from its beginning. */
 typedef struct stacked_source {
     gemm_row_source *rows;

@@ -87,6 +87,8 @@ bool param_is_held(const param *p); /* matrices, but no routers */
 /* Gives a matrix of such a set its room, of f32 by `type` (GEMM_F32, GEMM_F32_BF16, GEMM_F32_F16);
  * then its rows, seen as [n * out, in]: gemm_pack_rows on rows of one of the stacked matrices. */
 status param_hold(param_set *s, param *p, gemm_type type) MUST_CHECK;
+/* What a parameter of such a set takes: a held one in `type`; others as master, routers packed too. */
+int64_t param_held_bytes(const param *p, gemm_type type);
 status param_hold_rows(param *p, int64_t first, int64_t count, size_t size, gemm_row_source *rows,
                        void *context) MUST_CHECK;
 /* Rows `ids` of a matrix [rows, in] as they are used, into y [n, in], a real each. */

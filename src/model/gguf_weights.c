@@ -445,10 +445,8 @@ int64_t model_held_bytes_gguf(const model *m, const gguf *f) {
             const param *p = all[i].param;
             size_t size;
             run = run_length(all + i, n - i);
-            if (!param_is_held(p))
-                bytes += p->count * (int64_t)sizeof(float) * (p->rank > 1 ? 2 : 1);
-            else
-                bytes += p->count * (held_type(f, all + i, run, &size) == GEMM_F32 ? 4 : 2);
+            bytes += param_held_bytes(p, param_is_held(p) ? held_type(f, all + i, run, &size)
+                                                          : GEMM_F32);
         }
     mem_free(all);
     return bytes > 0 ? bytes : m->params.count * (int64_t)sizeof(float);
@@ -465,7 +463,7 @@ typedef struct output {
 
 /* They decide much and weigh nothing. */
 bool gguf_place_small(const gguf_place *p) {
-    return p->param->rank == 1 || p->param->kind == PARAM_ROUTER;
+    return !param_is_held(p->param);
 }
 
 static uint32_t type_of(const place *p, uint32_t type) {

@@ -96,12 +96,8 @@ int64_t parts_held_bytes(model_part *parts, int n) {
     int64_t bytes = 0;
     qsort(parts, (size_t)n, sizeof *parts, by_place);
     for (int i = 0; i < n;) {
-        const param *p = parts[i].param;
         int run = run_length(parts + i, n - i);
-        if (!param_is_held(p))
-            bytes += p->count * (int64_t)sizeof(float) * (p->rank > 1 ? 2 : 1);
-        else
-            bytes += p->count * (held_type(parts + i, run) == GEMM_F32 ? 4 : 2);
+        bytes += param_held_bytes(parts[i].param, held_type(parts + i, run));
         i += run;
     }
     return bytes;
