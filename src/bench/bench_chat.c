@@ -50,19 +50,20 @@ static double bytes_per_token(const model *m, int64_t all) {
     return (double)all * (double)active / (double)count;
 }
 
-static int32_t likeliest(const float *logits, int64_t n) {
-    int32_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = (int32_t)i;
-    return best;
+/* The next id as `fathom chat --temperature 0` chooses it. */
+static status choose(const chat_bench *c, int32_t *id) {
+    sampler_options greedy = sampler_defaults();
+    greedy.temperature = 0;
+    return sampler_pick(&greedy, c->logits, c->b.model.config.vocab_size, session_ids(c->s),
+                        session_length(c->s), id);
 }
 
 /* n tokens one by one from the logits that are there. */
 static status answer(chat_bench *c, int64_t n, double *seconds) {
-    int64_t vocab = c->b.model.config.vocab_size;
     double began = clock_seconds();
     for (int64_t i = 0; i < n; i++) {
-        int32_t id = likeliest(c->logits, vocab);
+        int32_t id;
+        TRY(choose(c, &id));
         session_feed feed = {c->s, &id, 1};
         TRY(engine_step(c->e, &feed, 1, ROLE_GENERATED, c->logits));
     }
@@ -86,7 +87,7 @@ static status first_rows(chat_bench *c, const char *path, const bundle_facts *f)
     TRY(open_all(c, path));
     double loaded = clock_seconds() - began;
     TRY(session_prompt(c->s, &id, 1, c->logits));
-    (void)likeliest(c->logits, c->b.model.config.vocab_size);
+    TRY(choose(c, &id));
     double first = clock_seconds() - began, bytes = (double)f->weight_bytes;
     TRY(add(c, "load", 1e3 * loaded, "ms", 0));
     TRY(add(c, "load rate", 1e-9 * bytes / loaded, "GB/s", 0));

@@ -222,13 +222,6 @@ static status round_masters(const recipes *p, model *m) {
     return STATUS_OK;
 }
 
-static int32_t largest(const float *logits, int64_t n) {
-    int32_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = (int32_t)i;
-    return best;
-}
-
 static status ask(bundle *b, const token_list *ids, const convert_report *r, answer *out) {
     engine *e = NULL;
     session *one = NULL;
@@ -245,7 +238,9 @@ static status ask(bundle *b, const token_list *ids, const convert_report *r, ans
     TRY_GOTO(s, session_prompt(one, ids->ids, r->n_prompt, logits));
     memcpy(out->logits, logits, (size_t)vocab * sizeof *logits);
     for (int i = 0; i < r->n_greedy; i++) {
-        out->greedy[i] = largest(logits, vocab);
+        token_logprob likeliest;
+        logits_top(logits, vocab, &likeliest, 1);
+        out->greedy[i] = likeliest.id;
         const session_feed feed = {one, &out->greedy[i], 1};
         TRY_GOTO(s, engine_step(e, &feed, 1, ROLE_GENERATED, logits));
         TRY_GOTO(s, interrupt_status("the conversion is being verified", "start it again"));
