@@ -1,5 +1,6 @@
 /* convert_fixture.c - small models on disk in every form that is converted. */
 #include "convert_fixture.h"
+#include "byte_model.h"
 #include "golden_weights.h"
 #include "test.h"
 
@@ -9,7 +10,6 @@
 #include "kernels/kernels.h"
 #include "tokens/vocabulary.h"
 
-#define N_TOKENS 258
 static const char chatml[] =
     "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}"
     "{{ eos_token }}{% endfor %}{% if add_generation_prompt %}>{% endif %}";
@@ -34,39 +34,20 @@ convert_options to(convert_form form, int type) {
     return (convert_options){.form = form, .type = type};
 }
 
-/* -- words: all bytes as GPT-2 spells them, then two control tokens -- */
+/* -- words -- */
 
-static char spelled[N_TOKENS][8];
-
-static void put_utf8(char *out, int code) {
-    if (code < 0x80) {
-        out[0] = (char)code;
-        return;
-    }
-    out[0] = (char)(0xC0 | code >> 6);
-    out[1] = (char)(0x80 | (code & 63));
-}
-
-static void spell(void) {
-    int next = 256;
-    memset(spelled, 0, sizeof spelled);
-    for (int b = 0; b < 256; b++) {
-        bool shown = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        put_utf8(spelled[b], shown ? b : next++);
-    }
-    snprintf(spelled[256], sizeof spelled[256], "<s>");
-    snprintf(spelled[257], sizeof spelled[257], "</s>");
-}
+static char spelled[BYTE_TOKENS][8];
 
 static status write_tokenizer(const char *folder) {
-    static vocabulary_piece pieces[N_TOKENS];
+    static vocabulary_piece pieces[BYTE_TOKENS];
     char path[PATH_SIZE];
     tokenizer *t;
-    spell();
-    for (int i = 0; i < N_TOKENS; i++)
+    byte_spellings(spelled);
+    for (int i = 0; i < BYTE_TOKENS; i++)
         pieces[i] = (vocabulary_piece){spelled[i], strlen(spelled[i]), 0,
                                        i < 256 ? PIECE_NORMAL : PIECE_CONTROL};
-    const vocabulary v = {.pre = "gpt-2", .n = N_TOKENS, .pieces = pieces, .bos = 256, .eos = 257};
+    const vocabulary v = {
+        .pre = "gpt-2", .n = BYTE_TOKENS, .pieces = pieces, .bos = 256, .eos = 257};
     TRY(path_join(path, folder, "tokenizer.json"));
     TRY(tokenizer_from_vocabulary(&t, &v, "fixture"));
     status s = tokenizer_save(t, path);
@@ -127,27 +108,9 @@ done:
 
 /* -- GGUF files of blocks -- */
 
-model_config dense_config(void) {
-    return (model_config){.family = MODEL_LLAMA,
-                          .vocab_size = N_TOKENS,
-                          .d_model = 32,
-                          .n_layer = 2,
-                          .d_ff = 64,
-                          .n_head = 4,
-                          .n_kv_head = 2,
-                          .head_dim = 8,
-                          .max_position = 128,
-                          .rms_norm_eps = 1e-5,
-                          .rope_theta = 10000,
-                          .init_std = 0.02,
-                          .tied = true,
-                          .bos_id = 256,
-                          .eos_id = 257};
-}
-
 model_config latent_config(void) {
     return (model_config){.family = MODEL_DEEPSEEK_V3,
-                          .vocab_size = N_TOKENS,
+                          .vocab_size = BYTE_TOKENS,
                           .d_model = 64,
                           .n_layer = 2,
                           .d_ff = 96,
@@ -180,10 +143,10 @@ model_config latent_config(void) {
 }
 
 static void put_keys(gguf_writer *w, const model_config *c, uint32_t type) {
-    static gguf_text tokens[N_TOKENS];
-    static int64_t types[N_TOKENS];
-    spell();
-    for (int i = 0; i < N_TOKENS; i++) {
+    static gguf_text tokens[BYTE_TOKENS];
+    static int64_t types[BYTE_TOKENS];
+    byte_spellings(spelled);
+    for (int i = 0; i < BYTE_TOKENS; i++) {
         tokens[i] = (gguf_text){spelled[i], strlen(spelled[i])};
         types[i] = i < 256 ? PIECE_NORMAL : PIECE_CONTROL;
     }
@@ -191,8 +154,8 @@ static void put_keys(gguf_writer *w, const model_config *c, uint32_t type) {
     gguf_put_string(w, "general.name", "a fixture");
     gguf_put_string(w, "tokenizer.ggml.model", "gpt2");
     gguf_put_string(w, "tokenizer.ggml.pre", "gpt-2");
-    gguf_put_texts(w, "tokenizer.ggml.tokens", tokens, N_TOKENS);
-    gguf_put_ints(w, "tokenizer.ggml.token_type", GGUF_I32, types, N_TOKENS);
+    gguf_put_texts(w, "tokenizer.ggml.tokens", tokens, BYTE_TOKENS);
+    gguf_put_ints(w, "tokenizer.ggml.token_type", GGUF_I32, types, BYTE_TOKENS);
     gguf_put_texts(w, "tokenizer.ggml.merges", tokens, 0);
     gguf_put_u32(w, "tokenizer.ggml.bos_token_id", 256);
     gguf_put_u32(w, "tokenizer.ggml.eos_token_id", 257);

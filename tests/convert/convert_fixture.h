@@ -20,7 +20,6 @@ status make_folder(const char *path, const char *golden_case, dtype type, int sh
 /* A GGUF file of this configuration whose matrices are blocks of `type` (Q8_0, Q4_0, F16) filled by a
  * counter, the rest F32. */
 status make_blocks(const char *path, const model_config *c, uint32_t type) MUST_CHECK;
-model_config dense_config(void);
 model_config latent_config(void); /* rows are multiples of 32 */
 
 /* The options of a conversion to this form. */

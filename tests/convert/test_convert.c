@@ -1,4 +1,5 @@
 /* test_convert.c - round trips: what comes back is what was given, byte for byte. */
+#include "byte_model.h"
 #include "convert_fixture.h"
 #include "test.h"
 
@@ -75,7 +76,7 @@ TEST(convert_gguf_blocks_come_back) {
     static const uint32_t types[] = {QUANT_Q8_0, QUANT_Q4_0, QUANT_F16};
     convert_report r;
     for (int i = 0; i < 6; i++) {
-        model_config c = i % 2 ? latent_config() : dense_config();
+        model_config c = i % 2 ? latent_config() : byte_llama();
         const char *a = in_folder("a.gguf"), *b = in_folder("blocks"), *d = in_folder("b.gguf");
         convert_options o = to(CONVERT_FATHOM, CONVERT_KEEP), back = to(CONVERT_GGUF, CONVERT_KEEP);
         o.force = back.force = true;
@@ -98,7 +99,7 @@ TEST(convert_gguf_blocks_to_published_folders) {
     REQUIRE_OK(fixture_begin());
     convert_report r;
     for (int i = 0; i < 2; i++) {
-        model_config c = i ? latent_config() : dense_config();
+        model_config c = i ? latent_config() : byte_llama();
         const char *a = in_folder("s.gguf"), *b = in_folder("s"), *d = in_folder("s32.gguf");
         convert_options o = to(CONVERT_HF, CONVERT_KEEP), half = to(CONVERT_GGUF, QUANT_F32);
         o.force = half.force = true;
@@ -225,7 +226,7 @@ static bool forget_peak(void) {
 
 TEST(convert_needs_little_memory) {
     REQUIRE_OK(fixture_begin());
-    model_config c = dense_config();
+    model_config c = byte_llama();
     const char *a = in_folder("big.gguf");
     convert_report r;
     c.d_model = 1024;

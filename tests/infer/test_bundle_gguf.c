@@ -2,55 +2,20 @@
 #include "infer/infer.h"
 
 #include "base/file.h"
+#include "byte_model.h"
 #include "model/model_gguf.h"
 #include "test.h"
 
-/* All bytes as GPT-2 spells them, then two control tokens. */
-#define N_TOKENS 258
-static char spelled[N_TOKENS][8];
-static gguf_text tokens[N_TOKENS];
-static int64_t types[N_TOKENS];
-
-static void put_utf8(char *to, int code) {
-    if (code < 0x80) {
-        to[0] = (char)code;
-        return;
-    }
-    to[0] = (char)(0xC0 | code >> 6);
-    to[1] = (char)(0x80 | (code & 63));
-}
+static char spelled[BYTE_TOKENS][8];
+static gguf_text tokens[BYTE_TOKENS];
+static int64_t types[BYTE_TOKENS];
 
 static void make_tokens(void) {
-    int next = 256;
-    memset(spelled, 0, sizeof spelled);
-    for (int b = 0; b < 256; b++) {
-        bool shown = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        put_utf8(spelled[b], shown ? b : next++);
-        types[b] = 1;
-    }
-    snprintf(spelled[256], sizeof spelled[256], "<s>");
-    snprintf(spelled[257], sizeof spelled[257], "</s>");
-    types[256] = types[257] = 3;
-    for (int i = 0; i < N_TOKENS; i++)
+    byte_spellings(spelled);
+    for (int i = 0; i < BYTE_TOKENS; i++) {
         tokens[i] = (gguf_text){spelled[i], strlen(spelled[i])};
-}
-
-static model_config small(void) {
-    return (model_config){.family = MODEL_LLAMA,
-                          .vocab_size = N_TOKENS,
-                          .d_model = 32,
-                          .n_layer = 2,
-                          .d_ff = 64,
-                          .n_head = 4,
-                          .n_kv_head = 2,
-                          .head_dim = 8,
-                          .max_position = 128,
-                          .rms_norm_eps = 1e-5,
-                          .rope_theta = 10000,
-                          .init_std = 0.02,
-                          .tied = true,
-                          .bos_id = 256,
-                          .eos_id = 257};
+        types[i] = i < BYTE_BOS ? 1 : 3;
+    }
 }
 
 /* What differs from a sound file. */
@@ -66,10 +31,11 @@ static void put_words(gguf_writer *w, const change *c) {
         gguf_put_string(w, "tokenizer.ggml.model", c->kind != NULL ? c->kind : "gpt2");
     if (HAS("tokenizer.ggml.pre"))
         gguf_put_string(w, "tokenizer.ggml.pre", c->pre != NULL ? c->pre : "gpt-2");
-    if (HAS("tokenizer.ggml.tokens")) gguf_put_texts(w, "tokenizer.ggml.tokens", tokens, N_TOKENS);
+    if (HAS("tokenizer.ggml.tokens"))
+        gguf_put_texts(w, "tokenizer.ggml.tokens", tokens, BYTE_TOKENS);
     if (HAS("tokenizer.ggml.token_type"))
         gguf_put_ints(w, "tokenizer.ggml.token_type", GGUF_I32, types,
-                      c->n_types > 0 ? c->n_types : N_TOKENS);
+                      c->n_types > 0 ? c->n_types : BYTE_TOKENS);
     if (HAS("tokenizer.ggml.merges"))
         gguf_put_texts(w, "tokenizer.ggml.merges", (gguf_text[]){{NULL, 0}}, 0);
     gguf_put_u32(w, "tokenizer.ggml.bos_token_id", 256);
@@ -82,7 +48,7 @@ static const char *write_file(const change *c) {
     static char path[PATH_SIZE];
     model m;
     gguf_writer *w;
-    model_config config = small();
+    model_config config = byte_llama();
     snprintf(path, sizeof path, "%s/model.gguf", test_folder());
     make_tokens();
     if (model_init(&m, &config, DTYPE_F32) != STATUS_OK) return NULL;
@@ -104,7 +70,7 @@ TEST(bundle_opens_a_gguf_file) {
     const char *path = write_file(&(change){0});
     REQUIRE(path != NULL, "file");
     REQUIRE_OK(bundle_open(&b, path));
-    CHECK(b.model.config.n_layer == 2 && tokenizer_vocab_size(b.tokenizer) == N_TOKENS, "sizes");
+    CHECK(b.model.config.n_layer == 2 && tokenizer_vocab_size(b.tokenizer) == BYTE_TOKENS, "sizes");
     CHECK(tokenizer_eos(b.tokenizer) == 257 && tokenizer_is_special(b.tokenizer, 256), "specials");
     CHECK(b.n_stop_ids == 1 && b.stop_ids[0] == 257, "what ends an answer");
     CHECK(b.chat != NULL, "the chat template");
@@ -135,5 +101,5 @@ TEST(bundle_names_what_a_gguf_file_lacks) {
         refused(&(change){.without = keys[i]}, keys[i]);
     refused(&(change){.kind = "rwkv"}, "rwkv");
     refused(&(change){.pre = "no-such-cutting"}, "no-such-cutting");
-    refused(&(change){.n_types = N_TOKENS - 1}, "token_type");
+    refused(&(change){.n_types = BYTE_TOKENS - 1}, "token_type");
 }
