@@ -34,13 +34,7 @@ typedef struct chat_bench {
 
 static status add(const chat_bench *c, const char *name, double value, const char *unit,
                   double floor) {
-    bench_row row = {.tier = kernels_tier(),
-                     .threads = pool_threads(),
-                     .value = value,
-                     .unit = unit,
-                     .floor = floor};
-    snprintf(row.name, sizeof row.name, "chat/%s", name);
-    return bench_table_add(c->t, row);
+    return bench_table_put(c->t, text("chat/%s", name), value, unit, floor);
 }
 
 /* Bytes that one token reads, of `all` that the weights have. */

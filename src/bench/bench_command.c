@@ -172,14 +172,9 @@ static status train_rows(const bench_settings *o, const char *size, const bench_
         "step model of %s in %s: products %.2f s, attention %.2f s, rows %.2f s, update %.2f s",
         size, gemm_type_name(type), step.products, step.attention, step.elementwise,
         step.optimiser);
-    bench_row row = {.tier = kernels_tier(), .threads = pool_threads()};
     const char *kind = gemm_type_name(type);
-    snprintf(row.name, sizeof row.name, "train/model %s %s", size, kind);
-    row.value = rate, row.unit = "tokens/s", row.floor = ceiling, row.ratio = rate / ceiling;
-    TRY(bench_table_add(t, row));
-    snprintf(row.name, sizeof row.name, "train/peak %s %s", size, kind);
-    row.value = gflops, row.unit = "GFLOP/s", row.floor = peak, row.ratio = gflops / peak;
-    return bench_table_add(t, row);
+    TRY(bench_table_put(t, text("train/model %s %s", size, kind), rate, "tokens/s", ceiling));
+    return bench_table_put(t, text("train/peak %s %s", size, kind), gflops, "GFLOP/s", peak);
 }
 
 /* What is measured with one precision, on the random bytes at `paths`. */
@@ -221,17 +216,12 @@ static status optimiser_rows(const bench_settings *o, const char *size, const be
     s.optimiser = OPTIMISER_MUON;
     TRY(train_measure_update(&s, budget, &muon, &parameters));
     TRY(bench_traffic(0.3, &traffic));
-    bench_row row = {.tier = kernels_tier(), .threads = pool_threads(), .unit = "GB/s"};
     const char *kind = gemm_type_name(type);
-    snprintf(row.name, sizeof row.name, "optimizer/adamw %s %s", size, kind);
-    row.value = 1e-9 * ADAMW_BYTES * (double)parameters / adamw, row.floor = 1e-9 * traffic;
-    TRY(bench_table_add(t, row));
-    snprintf(row.name, sizeof row.name, "optimizer/muon %s %s", size, kind);
-    row.value = 1e3 * muon, row.unit = "ms", row.floor = 0;
-    TRY(bench_table_add(t, row));
-    snprintf(row.name, sizeof row.name, "optimizer/muon over adamw %s %s", size, kind);
-    row.value = muon / adamw, row.unit = "times";
-    return bench_table_add(t, row);
+    TRY(bench_table_put(t, text("optimizer/adamw %s %s", size, kind),
+                        1e-9 * ADAMW_BYTES * (double)parameters / adamw, "GB/s", 1e-9 * traffic));
+    TRY(bench_table_put(t, text("optimizer/muon %s %s", size, kind), 1e3 * muon, "ms", 0));
+    return bench_table_put(t, text("optimizer/muon over adamw %s %s", size, kind), muon / adamw,
+                           "times", 0);
 }
 
 static status recompute_rows(const bench_settings *o, const char *size, const bench_folder *paths,

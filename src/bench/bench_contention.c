@@ -83,16 +83,12 @@ static status measure(train_probe *p, const char *name, double seconds, bench_ta
             TRY(turn(p, busy, seconds / (ROUNDS * (BUSY_MOST + 1)), &steps[busy], &taken[busy]));
     for (int busy = 0; busy <= BUSY_MOST; busy++) {
         double rate = steps[busy] * (double)train_probe_tokens(p) / taken[busy];
-        bench_row row = {.tier = kernels_tier(), .threads = pool_threads(), .unit = "tokens/s"};
+        const char *beside = busy == 0   ? "alone"
+                             : busy == 1 ? "one busy process"
+                                         : "two busy processes";
         if (busy == 0) alone = rate;
-        row.value = rate;
-        row.floor = busy > 0 ? alone : 0;
-        snprintf(row.name, sizeof row.name, "contention/%s %s",
-                 busy == 0   ? "alone"
-                 : busy == 1 ? "one busy process"
-                             : "two busy processes",
-                 name);
-        TRY(bench_table_add(t, row));
+        TRY(bench_table_put(t, text("contention/%s %s", beside, name), rate, "tokens/s",
+                            busy > 0 ? alone : 0));
     }
     return STATUS_OK;
 }

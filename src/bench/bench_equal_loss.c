@@ -134,13 +134,7 @@ void equal_loss_interval(const double *ratio, int n, double *mean, double *low, 
 }
 
 static status add(bench_table *t, const char *name, double value, const char *unit, double floor) {
-    bench_row row = {.tier = kernels_tier(),
-                     .threads = pool_threads(),
-                     .value = value,
-                     .unit = unit,
-                     .floor = floor};
-    snprintf(row.name, sizeof row.name, "moe/%s", name);
-    return bench_table_add(t, row);
+    return bench_table_put(t, text("moe/%s", name), value, unit, floor);
 }
 
 /* The lowest loss that every run has reached. */

@@ -40,13 +40,7 @@ typedef struct loop_bench {
 
 static status add(bench_table *t, const char *what, const char *name, double value,
                   const char *unit, double floor) {
-    bench_row row = {.tier = kernels_tier(),
-                     .threads = pool_threads(),
-                     .value = value,
-                     .unit = unit,
-                     .floor = floor};
-    snprintf(row.name, sizeof row.name, "%s %s", what, name);
-    return bench_table_add(t, row);
+    return bench_table_put(t, text("%s %s", what, name), value, unit, floor);
 }
 
 /* Median seconds of a step that nothing surrounds, in the same process. */
@@ -106,11 +100,6 @@ static status run_once(train_settings *s, train_result *r) {
     return result;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static status loop_one(const char *name, void *context, bench_table *t) {
     const loop_bench *b = context;
     train_settings s;
@@ -125,10 +114,8 @@ static status loop_one(const char *name, void *context, bench_table *t) {
         ratio[i] = plan.seconds / r.times.loop;
         TRY(add(t, text("plan/time, run %d", i + 1), name, plan.seconds, "s", r.times.loop));
     }
-    qsort(ratio, (size_t)b->runs, sizeof *ratio, ascending);
-    int middle = b->runs / 2;
-    double median = b->runs % 2 != 0 ? ratio[middle] : (ratio[middle - 1] + ratio[middle]) / 2;
-    TRY(add(t, text("plan/over time, median of %d", b->runs), name, median, "times", 0));
+    TRY(add(t, text("plan/over time, median of %d", b->runs), name, bench_median(ratio, b->runs),
+            "times", 0));
     return run_rows(name, &r, bare, t);
 }
 

@@ -18,16 +18,6 @@
 #define WITHOUT      "dense-f-15m"
 #define MOST_PAIRS   64
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *values, int n) {
-    qsort(values, (size_t)n, sizeof *values, ascending);
-    return n % 2 != 0 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
 static double flops_per_token(const char *size, int64_t seq_len) {
     return model_config_flops_per_token(&model_preset_find(size)->config, seq_len);
 }
@@ -39,16 +29,12 @@ static status add_rows(const train_settings *s, const char *kind, double *expert
     double ratios[MOST_PAIRS], tokens = (double)s->batch_tokens;
     for (int i = 0; i < pairs; i++)
         ratios[i] = experts[i] / dense[i] * per_flop;
-    bench_row row = {.tier = kernels_tier(), .threads = pool_threads(), .unit = "tokens/s"};
-    snprintf(row.name, sizeof row.name, "moe/%s %s", WITHOUT, kind);
-    row.value = tokens / median(dense, pairs);
-    TRY(bench_table_add(t, row));
-    snprintf(row.name, sizeof row.name, "moe/%s %s", WITH_EXPERTS, kind);
-    row.value = tokens / median(experts, pairs);
-    TRY(bench_table_add(t, row));
-    snprintf(row.name, sizeof row.name, "moe/step over dense, per FLOP %s", kind);
-    row.value = median(ratios, pairs), row.unit = "times";
-    return bench_table_add(t, row);
+    TRY(bench_table_put(t, text("moe/%s %s", WITHOUT, kind), tokens / bench_median(dense, pairs),
+                        "tokens/s", 0));
+    TRY(bench_table_put(t, text("moe/%s %s", WITH_EXPERTS, kind),
+                        tokens / bench_median(experts, pairs), "tokens/s", 0));
+    return bench_table_put(t, text("moe/step over dense, per FLOP %s", kind),
+                           bench_median(ratios, pairs), "times", 0);
 }
 
 status bench_moe(const train_settings *base, const char *kind, int pairs, bench_table *t) {

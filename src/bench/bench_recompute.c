@@ -14,7 +14,7 @@
 #include "kernels/kernels.h"
 #include "train/plan.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 #define POLICIES    3
 #define MOST_ROUNDS 64
@@ -30,28 +30,10 @@ typedef struct recompute_bench {
     int rounds;
 } recompute_bench;
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median_of(const double *values, int n) {
-    double sorted[MOST_ROUNDS];
-    for (int i = 0; i < n; i++)
-        sorted[i] = values[i];
-    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    return n % 2 != 0 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
-
 static status add(const recompute_bench *b, const char *what, double value, const char *unit,
                   double floor, bench_table *t) {
-    bench_row row = {.tier = kernels_tier(),
-                     .threads = pool_threads(),
-                     .value = value,
-                     .unit = unit,
-                     .floor = floor};
-    snprintf(row.name, sizeof row.name, "recompute/%s %s %s", what, b->size, b->kind);
-    return bench_table_add(t, row);
+    return bench_table_put(t, text("recompute/%s %s %s", what, b->size, b->kind), value, unit,
+                           floor);
 }
 
 /* Plans of the three; all with the micro-batch that fits without recomputing. */
@@ -89,11 +71,12 @@ static status run_rounds(const train_settings *base, recompute_bench *b) {
 
 static status add_times(const recompute_bench *b, bench_table *t) {
     double ratio[MOST_ROUNDS];
-    TRY(add(b, "none step", 1e3 * median_of(b->seconds[0], b->rounds), "ms", 0, t));
+    memcpy(ratio, b->seconds[0], sizeof ratio);
+    TRY(add(b, "none step", 1e3 * bench_median(ratio, b->rounds), "ms", 0, t));
     for (int i = 1; i < POLICIES; i++) {
         for (int k = 0; k < b->rounds; k++)
             ratio[k] = b->seconds[i][k] / b->seconds[0][k];
-        TRY(add(b, text("%s step over none", names[i]), median_of(ratio, b->rounds), "times", 0,
+        TRY(add(b, text("%s step over none", names[i]), bench_median(ratio, b->rounds), "times", 0,
                 t));
     }
     return STATUS_OK;

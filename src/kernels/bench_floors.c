@@ -38,6 +38,27 @@ status bench_table_add(bench_table *t, bench_row row) {
     return STATUS_OK;
 }
 
+status bench_table_put(bench_table *t, const char *name, double value, const char *unit,
+                       double floor) {
+    bench_row row = {.tier = kernels_tier(),
+                     .threads = pool_threads(),
+                     .value = value,
+                     .unit = unit,
+                     .floor = floor};
+    snprintf(row.name, sizeof row.name, "%s", name);
+    return bench_table_add(t, row);
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double bench_median(double *values, int n) {
+    qsort(values, (size_t)n, sizeof *values, ascending);
+    return n % 2 != 0 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
 const bench_row *bench_table_find(const bench_table *t, const char *name, int threads) {
     for (int i = 0; i < t->n; i++)
         if (t->rows[i].threads == threads && strcmp(t->rows[i].name, name) == 0) return &t->rows[i];

@@ -140,9 +140,10 @@ static void multiply_strips(const product_kernels *p, micro_call part, int rows,
 
 void block_multiply(const product_kernels *p, const micro_call *block) {
     int width = block->rows > p->rows / 2 ? p->columns : 2 * STRIP;
-    for (int64_t k0 = 0; k0 < block->k || k0 == 0; k0 += (p->k_block + p->k_block)) {
+    int64_t step = 2 * p->k_block;
+    for (int64_t k0 = 0; k0 < block->k || k0 == 0; k0 += step) {
         micro_call part = *block;
-        part.k = min_i64((p->k_block + p->k_block), block->k - k0);
+        part.k = min_i64(step, block->k - k0);
         part.accumulate = block->accumulate || k0 > 0;
         part.a = element(block->a, k0 * block->k_stride, (size_t)p->a_size);
         for (int column = 0; column < block->columns; column += width) {

@@ -21,7 +21,7 @@
 #include "kernels/kernels.h"
 
 typedef struct bench_row {
-    char name[48]; /* "gemm/f32/forward m2048 n1024 k256" */
+    char name[80]; /* "gemm/f32/forward m2048 n1024 k256"; what is longer is cut */
     cpu_tier tier;
     int threads;
     double value;
@@ -33,6 +33,10 @@ typedef struct bench_table {
     int n, capacity;
 } bench_table;
 status bench_table_add(bench_table *t, bench_row row) MUST_CHECK;
+/* A row of the tier in force and the present pool; floor 0 = none. */
+status bench_table_put(bench_table *t, const char *name, double value, const char *unit,
+                       double floor) MUST_CHECK;
+double bench_median(double *values, int n); /* n >= 1; sorts them */
 const bench_row *bench_table_find(const bench_table *t, const char *name,
                                   int threads); /* or NULL */
 void bench_table_clear(bench_table *t);
